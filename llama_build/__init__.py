@@ -1,0 +1,1 @@
+"""Engine recipes: pinned source, CMake presets, patches, build cache."""
