@@ -1,0 +1,56 @@
+# Every target works as the first command on a fresh clone. `make help` lists them.
+PYTHON ?= python3
+HOST ?=
+PYTEST = .venv/bin/python -m pytest
+HOST_OPTION = $(if $(HOST),--host=$(HOST))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup engine lint static meta smoke test proof signoff doctor lock clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## Make .venv from the committed lock
+
+.venv/.installed: requirements.lock
+	@echo "setting up .venv (about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; call make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+engine: setup ## Build the local host's engine into the cache (8-10 minutes on 2 cores, once)
+	@.venv/bin/python -m llama_build
+
+signoff: setup ## Sign off the host of this machine, or HOST=name: all gates, report in reports/
+	$(PYTEST) $(HOST_OPTION) --signoff
+
+doctor: setup ## Look around on this machine and print an overlay to start from; touches nothing
+	@$(PYTEST) $(HOST_OPTION) --doctor
+
+lint: setup ## Style, types, import contracts
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+static: setup ## Static gates: the shipped catalogs, without engine, model or network
+	$(PYTEST) -m "not runtime"
+
+meta: setup engine ## The suite's own tests, the long ones left out
+	$(PYTEST) tests/meta -m "not long" --host=local
+
+smoke: setup engine ## All gates of one candidate on a real server
+	$(PYTEST) --host=local -k smollm2
+
+test: lint static meta smoke ## Lint, static gates, meta tests, a runtime smoke
+
+proof: setup engine ## Everything long: long meta tests, then all local gates as a sign-off
+	$(PYTEST) tests/meta -m long --host=local
+	$(PYTEST) --host=local --signoff
+
+lock: setup ## Resolve requirements.lock anew from pyproject.toml
+	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+clean: ## Remove .venv and tool caches; keeps reports/ and ~/.cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,9 @@
+"""Everything is in fixtures/plugins; this file only names the plugins, each after those it imports."""
+
+pytest_plugins = [
+    "fixtures.plugins.options",
+    "fixtures.plugins.doctor",
+    "fixtures.plugins.gates",
+    "fixtures.plugins.session",
+    "fixtures.plugins.lifecycle",
+]

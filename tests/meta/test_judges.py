@@ -1,0 +1,129 @@
+"""Every judge: one record that passes, and for each way to go red one record that does."""
+
+import pytest
+from evidence_samples import ACCEPT, COH, GREEN, KV, NOON, PORT, PPL_MEASURED, QUIET, SOUND, TPS, evidence
+
+from fixtures.catalog.load import load_host, load_requirements
+from fixtures.catalog.types import Limit, PplLimit
+from fixtures.judge.gates import RULES, judge
+from fixtures.records.conditions import Conditions, ProcessLoad
+from fixtures.records.evidence import EvidenceStatus
+from fixtures.records.verdict import Verdict
+
+HOST = load_host("local")
+CANDIDATE = HOST.candidate("twin42-q8")
+
+PPL = PplLimit(
+    reference=20.0,
+    kind="equal",
+    tolerance=0.1,
+    relative=True,
+    unit="PPL",
+    source="t",
+    engine="e",
+    corpus_sha256="c" * 64,
+    chunks=8,
+    context=512,
+)
+WITH_PPL = CANDIDATE.model_copy(update={"limits": CANDIDATE.limits.model_copy(update={"ppl": PPL})})
+
+
+def verdict(requirement, measured, candidate=CANDIDATE, **kwargs):
+    return judge(evidence(requirement, measured=measured, **kwargs), candidate, HOST)
+
+
+def test_every_requirement_has_a_judge_and_a_green_sample():
+    ids = {requirement.id for requirement in load_requirements()}
+    assert ids == set(RULES) == set(GREEN)
+
+
+@pytest.mark.parametrize("requirement", GREEN)
+def test_green(requirement):
+    measured, raw = GREEN[requirement]
+    found = verdict(requirement, measured, WITH_PPL, raw=raw)
+    assert found.verdict is Verdict.PASS, found.reason
+
+
+@pytest.mark.parametrize("requirement", GREEN)
+def test_blocked_and_broken_never_pass(requirement):
+    measured, raw = GREEN[requirement]
+    for status, expected in {EvidenceStatus.BLOCKED: Verdict.BLOCKED, EvidenceStatus.ERROR: Verdict.FAIL}.items():
+        assert verdict(requirement, measured, WITH_PPL, raw=raw, status=status, reason="why").verdict is expected
+
+
+@pytest.mark.parametrize("requirement", GREEN)
+def test_an_empty_record_is_never_green(requirement):
+    assert verdict(requirement, {}, WITH_PPL).verdict in (Verdict.INVALID, Verdict.FAIL)
+
+
+RED = [
+    ("AUD-1", {"artefacts": 1}, {}, "1 artefacts checked, expected 2"),
+    ("AUD-2", {**PORT, "free": False}, {}, "port 18085 is taken"),
+    ("KV-1", {**KV, "allocated_mib": 168.0}, {}, "allocated KV is 168"),
+    ("KV-1", {**KV, "allocated_k_mib": 84.0}, {}, "allocated K is 84"),
+    ("KV-1", {**KV, "allocated_v_mib": 44.58}, {}, "allocated V is 44.58"),
+    ("KV-1", {**KV, "server_n_ctx": 4096}, {}, "serves 4096 tokens, asked for 8192"),
+    ("KV-2", {"computed_mib": 89.27}, {}, "computed KV at 8192 tokens is 89.27"),
+    ("PPL-1", {**PPL_MEASURED, "ppl": 20.03}, {}, "perplexity is 20.03"),
+    ("PPL-1", {**PPL_MEASURED, "ppl": 19.97}, {}, "perplexity is 19.97"),
+    ("COH-1", {**COH, "text_ok": False}, {"checks": [{"name": "exact", "passed": False, "detail": "answer is X"}]}, "answer is X"),
+    ("COH-1", {**COH, "http_status": 500}, {}, "HTTP status 500"),
+    ("COH-1", {**COH, "draft_n": None}, {}, "no draft timings"),
+    ("COH-1", {**COH, "cuda_errors": 1}, {}, "1 CUDA errors"),
+    ("COH-1", {**COH, "ggml_aborts": 1}, {}, "1 GGML aborts"),
+    ("TPS-1", {**TPS, "decode_tps_median": 4.9}, {}, "median decode speed is 4.9 t/s, must be at least 5"),
+    ("TPS-2", {**ACCEPT, "accept_pct": 79.9}, {}, "pooled draft acceptance is 79.9"),
+    ("TPS-2", {**ACCEPT, "accept_pct": None}, {}, "nothing was drafted"),
+    ("DEP-1", {"verify_exit": 1}, {"stderr": []}, "ended with 1"),
+    ("DEP-1", {"verify_exit": 0}, {"stderr": ["Unknown key"]}, "Unknown key"),
+    ("DEP-2", {"differences": 1}, {"differences": ["-ctk is q4_0, tested q8_0"]}, "-ctk is q4_0"),
+    ("DEP-3", {**PORT, "free": False}, {}, "port 18085 is taken"),
+    ("DEP-4", {"reviewed": False}, {}, "differ from the reviewed"),
+    ("STA-1", {**SOUND, "alive": False}, {}, "has ended"),
+    ("STA-1", {**SOUND, "same_alias": False}, {}, "another server"),
+    ("STA-1", {**SOUND, "fatal_lines": 2}, {}, "2 fatal lines"),
+    ("SGN-1", {"missing": 1}, {"missing": ["PPL-1 applies"]}, "PPL-1 applies"),
+]
+
+
+@pytest.mark.parametrize(("requirement", "measured", "raw", "said"), RED)
+def test_red(requirement, measured, raw, said):
+    found = verdict(requirement, measured, WITH_PPL, raw=raw)
+    assert found.verdict is Verdict.FAIL
+    assert said in found.reason
+
+
+@pytest.mark.parametrize("key", ["engine", "corpus_sha256", "chunks", "context"])
+def test_ppl_of_something_else_is_no_reference(key):
+    found = verdict("PPL-1", {**PPL_MEASURED, key: 1 if key in ("chunks", "context") else "other"}, WITH_PPL)
+    assert found.verdict is Verdict.BLOCKED
+    assert "no reference" in found.reason
+
+
+def test_no_limit_is_blocked_not_passed():
+    bare = CANDIDATE.model_copy(update={"limits": type(CANDIDATE.limits)()})
+    assert verdict("TPS-1", TPS, bare).verdict is Verdict.BLOCKED
+    assert verdict("KV-2", {"computed_mib": 89.25}, bare).verdict is Verdict.BLOCKED
+
+
+def test_speed_under_bad_conditions_is_invalid():
+    asr = ProcessLoad(name="asr", service="asr", pid=7, command="asr-server", cpu_pct=344.0)
+    assert QUIET.before is not None
+    loud = QUIET.before.model_copy(update={"competing": (asr,)})
+    for conditions in (
+        Conditions(),
+        Conditions(before=loud, after=QUIET.after),
+        Conditions(before=QUIET.before, samples=(loud,), after=QUIET.after),
+        Conditions(before=QUIET.before, after=loud),
+    ):
+        assert verdict("TPS-1", TPS, conditions=conditions).verdict is Verdict.INVALID
+    assert verdict("TPS-1", {**TPS, "cv_pct": 99.0}).verdict is Verdict.INVALID
+    assert NOON.tzinfo is not None
+
+
+def test_limit_bounds():
+    at_least = Limit(reference=23.79, kind="at_least", tolerance=3, relative=True, unit="t/s", source="s")
+    assert at_least.bound == pytest.approx(23.0763)
+    assert at_least.margin(23.0763) == pytest.approx(0)
+    at_most = Limit(reference=10, kind="at_most", tolerance=1, unit="x", source="s")
+    assert (at_most.margin(11), at_most.margin(12)) == (0, -1)

@@ -1,0 +1,113 @@
+"""The sha256 of a model file is computed once for each content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from fixtures.models.artefacts import ArtefactError, content_sha256
+from fixtures.models.cache import cache_root
+
+CONTENT = bytes(range(256)) * 80_000  # 20 MB: more than two chunks
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def read_calls(path: Path) -> list[tuple[str, int, int]]:
+    """The progress calls of one more look; none when the hash was remembered."""
+    calls: list[tuple[str, int, int]] = []
+    content_sha256(path, lambda *call: calls.append(call))
+    return calls
+
+
+def test_is_the_sha256(model: Path) -> None:
+    assert content_sha256(model) == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_progress_ends_at_the_total(model: Path) -> None:
+    calls = read_calls(model)
+    assert len(calls) == 3
+    assert calls[-1] == ("sha256 of model.gguf", len(CONTENT), len(CONTENT))
+
+
+def test_remembered_through_any_link(model: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.gguf"
+    link.symlink_to(model)
+    content_sha256(model)
+    assert read_calls(link) == []
+
+
+def test_another_content_is_read_again(model: Path) -> None:
+    before = content_sha256(model)
+    model.write_bytes(CONTENT[:-1] + b"x")  # same size, same inode
+    os.utime(model, ns=(1, 2))
+    assert read_calls(model) != []
+    assert content_sha256(model) != before
+
+
+def test_a_replaced_file_of_same_size_and_time_is_read_again(model: Path, tmp_path: Path) -> None:
+    content_sha256(model)
+    other = tmp_path / "other.gguf"
+    other.write_bytes(CONTENT[::-1])
+    os.utime(other, ns=(model.stat().st_atime_ns, model.stat().st_mtime_ns))
+    other.replace(model)
+    assert content_sha256(model) == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+@pytest.mark.parametrize("store", [b"", b"{", b"[]", b'{"a": {"size": "many"}}', b"\xff\xfe"])
+def test_a_damaged_store_is_started_anew(model: Path, store: bytes) -> None:
+    cache_root().mkdir(parents=True)
+    (cache_root() / "hashes.json").write_bytes(store)
+    assert content_sha256(model) == hashlib.sha256(CONTENT).hexdigest()
+    assert read_calls(model) == []
+
+
+def test_a_file_that_changes_meanwhile_is_refused(model: Path) -> None:
+    def grow(_what: str, done: int, total: int) -> None:
+        if done < total:
+            with model.open("ab") as handle:
+                handle.write(b"more")
+
+    with pytest.raises(ArtefactError, match="changed while"):
+        content_sha256(model, grow)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="does not exist"):
+        content_sha256(tmp_path / "nowhere.gguf")
+
+
+def test_processes_do_not_lose_each_others_entries(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.gguf" for i in range(6)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    workers = [multiprocessing.get_context("spawn").Process(target=content_sha256, args=(path,)) for path in paths]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+        assert worker.exitcode == 0
+    store = json.loads((cache_root() / "hashes.json").read_text())
+    assert {Path(path).name: entry["sha256"] for path, entry in store.items()} == {
+        path.name: hashlib.sha256(path.name.encode()).hexdigest() for path in paths
+    }
+
+
+def test_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_root() == Path.home() / ".cache" / "llama-readiness"

@@ -1,0 +1,56 @@
+"""Deploy: the service would start what was tested, its unit is valid, its port is free."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from fixtures.catalog.load import load_lanes
+from fixtures.deploy import gates as deploy
+from fixtures.engine.command_matrix import command_matrix
+from fixtures.engine.dialect import parse_dialect
+from fixtures.measure import audit
+from fixtures.records.evidence import Observation
+
+pytestmark = pytest.mark.deploy
+
+HELP_TEXTS = Path(__file__).parent / "meta" / "data" / "help"
+
+
+@cache
+def dialects():
+    """Every engine family that the suite knows, from its recorded help text."""
+    families = sorted(file.name.removesuffix(".help.txt") for file in HELP_TEXTS.glob("*.help.txt"))
+    return [
+        parse_dialect((HELP_TEXTS / f"{name}.version.txt").read_text("utf-8"), (HELP_TEXTS / f"{name}.help.txt").read_text("utf-8"))
+        for name in families
+    ]
+
+
+@pytest.mark.requirement("DEP-4")
+def test_command_lines(gate, snapshot, obtain, settle):
+    """The rendered command lines per arm and dialect are the reviewed ones (refresh: --snapshot-update, then review the diff)."""
+    matrix = command_matrix(gate.host, load_lanes(), dialects())
+    lines = {cell: text for cell, text in matrix.items() if cell.split()[0] == gate.candidate.id}
+    settle(obtain(lambda subject: Observation(measured={"reviewed": snapshot == lines, "cells": len(lines)})))
+
+
+@pytest.mark.runtime
+@pytest.mark.requirement("DEP-1")
+def test_unit_is_valid(obtain, settle):
+    """systemd-analyze verify has nothing to say about the unit rendered from the catalog."""
+    settle(obtain(deploy.unit_validity))
+
+
+@pytest.mark.runtime
+@pytest.mark.requirement("DEP-2")
+def test_unit_starts_what_was_tested(obtain, settle):
+    """The unit's command and environment are those of the running production arm, read from /proc."""
+    settle(obtain(deploy.unit_against_process))
+
+
+@pytest.mark.runtime
+@pytest.mark.requirement("DEP-3")
+def test_service_port(gate, obtain, settle):
+    """The service port is free, or held by the candidate's own unit."""
+    settle(obtain(lambda subject: audit.port(gate.candidate.port, gate.candidate.unit)))
