@@ -167,7 +167,7 @@ def test_corpus_does_not_repeat_itself(corpus_id):
     [
         (lambda: load_prompt("zh-marker"), "did you mean zh_marker? There are: embedded_facts, repeat_line, zh_marker."),
         (lambda: load_prompt("../speed/repetitive-en"), "no coherence prompt"),
-        (lambda: load_speed_set("repetitive"), "did you mean repetitive-en?"),
+        (lambda: load_speed_set("repetitive_en"), "did you mean repetitive-en?"),
         (lambda: corpus_path("readiness"), "did you mean readiness-bilingual?"),
         (lambda: corpus_sha256("/nowhere/corpus.txt"), "corpus /nowhere/corpus.txt is not a file"),
         (lambda: load_prompt("zh_marker", "/nowhere"), "/nowhere is no folder of coherence prompts"),

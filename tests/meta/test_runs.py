@@ -56,7 +56,7 @@ def test_kill_9_of_the_controller_takes_its_workers_engine_along(tmp_path):
 
 
 def test_second_run_is_blocked_with_the_firsts_pid(tmp_path):
-    host = child_session.write_host(tmp_path, port=18455, requests=40)
+    host = child_session.write_host(tmp_path, port=18455, requests=12)
     first = child_session.start(host, tmp_path / "first", "-m", "tps", "-k", "good")
     first.wait_for_launch(1)
     second = child_session.start(host, tmp_path / "second", "-m", "kv")
@@ -82,4 +82,4 @@ def gone(pid, timeout=10):
     deadline = time.monotonic() + timeout
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
-    return not psutil.pid_exists(pid)
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # init reaps it when it likes
