@@ -7,6 +7,7 @@ import pytest
 
 from fixtures.catalog.load import load_lanes
 from fixtures.deploy import gates as deploy
+from fixtures.deploy.preview import unit_preview
 from fixtures.engine.command_matrix import command_matrix
 from fixtures.engine.dialect import parse_dialect
 from fixtures.measure import audit
@@ -33,6 +34,13 @@ def test_command_lines(gate, snapshot, obtain, settle):
     matrix = command_matrix(gate.host, load_lanes(), dialects())
     lines = {cell: text for cell, text in matrix.items() if cell.split()[0] == gate.candidate.id}
     settle(obtain(lambda subject: Observation(measured={"reviewed": snapshot == lines, "cells": len(lines)})))
+
+
+@pytest.mark.requirement("DEP-5")
+def test_unit_text(gate, snapshot, obtain, settle):
+    """The rendered unit - command, port, policies, hardening - is the reviewed one."""
+    family, unit = unit_preview(gate.host, load_lanes(), gate.candidate, dialects())
+    settle(obtain(lambda subject: Observation(measured={"reviewed": bool(unit) and snapshot == unit, "dialect": family})))
 
 
 @pytest.mark.runtime

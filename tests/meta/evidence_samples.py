@@ -76,6 +76,7 @@ GREEN = {
     "DEP-2": ({"differences": 0}, {"differences": []}),
     "DEP-3": ({**PORT, "free": False, "held_by_own_unit": True}, {}),
     "DEP-4": ({"reviewed": True}, {}),
+    "DEP-5": ({"reviewed": True}, {}),
     "STA-1": (SOUND, {}),
     "SGN-1": ({"missing": 0}, {"missing": []}),
 }

@@ -13,7 +13,7 @@ import pytest
 from fixtures.models.registry import ensure_registry_model
 from llama_build import EngineRequest, build_engine
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 ENGINE_FLAGS = ("-c", "2048", "-t", "1", "-np", "1", "-fa", "on", "--jinja")
 DRAFTING = ("--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec-ngram-mod-n-min", "4", "--spec-ngram-mod-n-max", "16")

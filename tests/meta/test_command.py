@@ -283,7 +283,7 @@ def test_perplexity_uses_the_lane_and_never_drafts(host: Host, lanes: Lanes) -> 
         context=512,
     )
     assert render_command(built) == (
-        "/e/llama-perplexity -m /m/t.gguf -c 512 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 -t 4 -f '/c/a b.txt' --chunks 8"
+        "/e/llama-perplexity -m /m/t.gguf -c 512 -b 512 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 -t 4 -f '/c/a b.txt' --chunks 8"
     )
     assert built.policy_env == command(host, lanes, "31b-k3v3", "atomicbot-2026-07").policy_env
 
@@ -297,8 +297,8 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
     assert matrix["31b-k3v3 production tbq-patch"] == [
         "GGML_CUDA_DISABLE_GRAPHS=1",
         "PURE_MODE_VARIABLE=1",
-        "ENGINE/llama-server",
-        "-m MODELS/gemma4-31b.gguf",
+        "/ENGINE/llama-server",
+        "-m /MODELS/gemma4-31b.gguf",
         "--host 127.0.0.1",
         "--port 8087",
         "-c 8192",
@@ -310,7 +310,7 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
         "-ctv tbq3_0",
         "--jinja",
         "--spec-type draft-mtp,ngram-mod",
-        "-md MODELS/gemma4-31b-drafter.gguf",
+        "-md /MODELS/gemma4-31b-drafter.gguf",
         "--spec-draft-n-max 3",
         "(observation) -lv 4",
         "(observation) --metrics",

@@ -19,7 +19,7 @@ from fixtures.models.registry import ensure_registry_model
 from fixtures.models.twins import ensure_twin
 from llama_build import EngineRequest, build_engine
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

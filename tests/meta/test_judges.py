@@ -79,6 +79,7 @@ RED = [
     ("DEP-2", {"differences": 1}, {"differences": ["-ctk is q4_0, tested q8_0"]}, "-ctk is q4_0"),
     ("DEP-3", {**PORT, "free": False}, {}, "port 18085 is taken"),
     ("DEP-4", {"reviewed": False}, {}, "differ from the reviewed"),
+    ("DEP-5", {"reviewed": False}, {}, "differs from the reviewed"),
     ("STA-1", {**SOUND, "alive": False}, {}, "has ended"),
     ("STA-1", {**SOUND, "same_alias": False}, {}, "another server"),
     ("STA-1", {**SOUND, "fatal_lines": 2}, {}, "2 fatal lines"),

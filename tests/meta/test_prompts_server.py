@@ -18,7 +18,7 @@ from fixtures.models.registry import find_registry_model
 from fixtures.records.engine import Reply
 from llama_build import EngineRequest, find_engine
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 GREEDY = {"temperature": 0, "top_k": 1, "seed": 1, "cache_prompt": False}
 LOAD_TIMEOUT_S = 300  # another test may hold the cores; a load takes a second

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.models.registry import ensure_registry_model
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 COUNTED = "kv or coherence"
 

@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.evidence.ledger import read_ledger
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 
 def sample_engines(session):
