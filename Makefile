@@ -13,7 +13,7 @@ help: ## Show this help
 setup: .venv/.installed ## Make .venv from the committed lock
 
 .venv/.installed: requirements.lock
-	@echo "setting up .venv (about a minute)"
+	@echo "setting up .venv (about a minute)" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; call make PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(PYTHON) -m venv --clear .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

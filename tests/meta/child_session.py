@@ -41,8 +41,8 @@ requests = {requests}
 max_tokens = 32
 max_cv_pct = 500.0
 [units]
-directory = "/etc/systemd/system"
-scope = "system"
+directory = "~/.config/systemd/user"
+scope = "user"
 [goal]
 models = ["good", "other"]
 [goal.chosen]

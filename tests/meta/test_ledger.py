@@ -124,3 +124,44 @@ def test_full_disk_keeps_earlier_records(tmp_path):
         assert content.problems == ()
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+
+
+KILLER = f"""
+import os, random, signal, sys, time
+sys.path[:0] = [{str(Path(__file__).parents[2])!r}, {str(Path(__file__).parent)!r}]
+from pathlib import Path
+from evidence_samples import evidence
+from fixtures.evidence.ledger import Ledger, read_ledger
+chance = random.Random(20261124)
+ledger = Ledger(Path(sys.argv[1]))
+for kill in range(int(sys.argv[2])):
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        while True:
+            record = ledger.append(evidence(case=str(kill), raw={{"text": "x" * chance.randrange(20000)}}))
+            os.write(tell, record.seq.to_bytes(4, "big"))
+    os.close(tell)
+    time.sleep(chance.random() * 0.03)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    known = b""
+    while block := os.read(told, 65536):
+        known += block
+    os.close(told)
+    content = read_ledger(ledger.path)
+    newest = int.from_bytes(known[-4:], "big")
+    assert len(content.records) >= newest, (kill, len(content.records), newest)
+    assert all("incomplete" in problem for problem in content.problems), (kill, content.problems)
+print(len(content.records))
+"""
+
+
+@pytest.mark.runtime
+@pytest.mark.long
+def test_200_random_kill_points_lose_no_complete_record(ledger):
+    """Real processes, killed while they write; the next one goes on in the same file."""
+    command = [sys.executable, "-c", KILLER, str(ledger.path), "200"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 200

@@ -73,3 +73,16 @@ def test_audit_works_and_a_port_of_root_is_held_by_another_user(as_user):
     assert "port 8087 is taken: held by another user" in output
     assert "models.gemma4-26b.target.path" in output
     assert "Traceback" not in output
+
+
+def test_the_doctor_may_write_straight_into_the_overlay(as_user):
+    run, home = as_user
+    overlay = home / ".config" / "llama-readiness" / "dgx.toml"
+    overlay.parent.mkdir(parents=True)
+    overlay.touch()  # what the shell's `>` does before the doctor starts
+    for folder in (home / ".config", overlay.parent, overlay):
+        os.chown(folder, UID, UID)
+    status, output = run("--doctor")
+    assert status == 0, output
+    assert "#lock = " in output
+    assert "Traceback" not in output
