@@ -44,7 +44,7 @@ def test_another_k_type_than_asked_fails_kv_and_the_unit_check(tmp_path):
     assert "FAIL: other-q8 KV-1" in output
     assert "allocated K is" in output
     assert "FAIL: other-q8 DEP-2" in output
-    assert "-ctk" in output
+    assert "the unit has -ctk q8_0, tested was -ctk q4_0" in output
     assert "FAIL: good-q8" not in output
 
 
