@@ -6,7 +6,7 @@ from evidence_samples import ACCEPT, COH, GREEN, KV, NOON, PORT, PPL_MEASURED, Q
 from fixtures.catalog.load import load_host, load_requirements
 from fixtures.catalog.types import Limit, PplLimit
 from fixtures.judge.gates import RULES, judge
-from fixtures.records.conditions import Conditions, ProcessLoad
+from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Verdict
 
@@ -120,6 +120,17 @@ def test_speed_under_bad_conditions_is_invalid():
         assert verdict("TPS-1", TPS, conditions=conditions).verdict is Verdict.INVALID
     assert verdict("TPS-1", {**TPS, "cv_pct": 99.0}).verdict is Verdict.INVALID
     assert NOON.tzinfo is not None
+
+
+def test_speed_of_a_gpu_in_the_low_power_trap_is_invalid():
+    gpu = GpuReading(index=0, name="NVIDIA GB10", utilisation_pct=96.0, sm_clock_mhz=799.0, power_w=19.5)
+    assert QUIET.before is not None
+    trapped = Conditions(before=QUIET.before, samples=(QUIET.before.model_copy(update={"gpus": (gpu,)}),), after=QUIET.after)
+    assert verdict("TPS-1", TPS, conditions=trapped).verdict is Verdict.PASS  # a host without a clock limit does not judge it
+    host = HOST.model_copy(update={"guard": HOST.guard.model_copy(update={"min_sm_clock_mhz": 1500.0})})
+    found = judge(evidence("TPS-1", measured=TPS, conditions=trapped), CANDIDATE, host)
+    assert found.verdict is Verdict.INVALID
+    assert "799 MHz" in found.reason
 
 
 def test_limit_bounds():

@@ -83,3 +83,15 @@ def gone(pid, timeout=10):
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE  # init reaps it when it likes
+
+
+def test_wait_clear_starts_when_the_load_has_gone(tmp_path):
+    host = child_session.write_host(tmp_path, port=18520)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass", f"asr-service-of-{host.stem}"]) as burner:
+        session = child_session.start(host, tmp_path / "reports", "-m", "kv", "-k", "good", "--wait-clear=120")
+        deadline = time.monotonic() + 60
+        while "waiting for the guard to clear" not in session.output and time.monotonic() < deadline:
+            time.sleep(0.1)
+        burner.kill()
+    assert session.wait() == 0, session.output
+    assert "waiting for the guard to clear" in session.output
