@@ -154,6 +154,15 @@ def test_leftovers_of_a_build_that_still_runs_are_left_alone(builds):
     assert running.returncode == 0
 
 
+@pytest.fixture
+def interruptible():
+    """A background job of a shell ignores SIGINT, and its children inherit that: give them the signal back."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_an_interrupted_build_takes_its_children_along(builds, signal_number, status):
     builds.hold()
