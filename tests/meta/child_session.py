@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from fixtures.models.registry import ensure_registry_model
+from llama_build import EngineRequest, build_engine
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,3 +165,20 @@ def _is_engine(process):
         return process.name().startswith("llama-") and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def wrapped_engine(folder, body):
+    """The real engine behind a shell script, as `[engine]` keys; probes pass through. `body` may use $ENGINE."""
+    folder.mkdir()
+    script = folder / "llama-server"
+    server = build_engine(EngineRequest(recipe="pinned")).server
+    script.write_text(f'#!/bin/sh\nENGINE={server}\ncase "$*" in *--help*|*--version*) exec $ENGINE "$@";; esac\n{body}\n')
+    script.chmod(0o755)
+    return f'path = "{folder}"\ncommit = "0c1e57098bba"'
+
+
+def own_copy(folder):
+    """A copy of the small model called other.gguf, so that a script can tell the candidate `other` by its path."""
+    copy = folder / "other.gguf"
+    shutil.copy(ensure_registry_model("smollm2-135m"), copy)
+    return f'target = {{ kind = "file", path = "{copy}" }}'

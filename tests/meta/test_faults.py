@@ -1,10 +1,8 @@
 """What goes wrong on a real machine: one clear message each, the rest of the run goes on, the evidence stays intact."""
 
 import os
-import shutil
 import signal
 import socket
-import stat
 import subprocess
 import time
 
@@ -86,23 +84,10 @@ def test_old_server_still_answering(tmp_path, engine):
     assert f"port 18417 is taken by llama-server (pid {old.pid}" in record["reason"]
 
 
-def wrapped_engine(engine, folder, body):
-    """The real engine behind a script that changes its start; probes pass through."""
-    folder.mkdir()
-    script = folder / "llama-server"
-    script.write_text(f'#!/bin/sh\ncase "$*" in *--help*|*--version*) exec {engine.server} "$@";; esac\n{body}\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return f'path = "{folder}"\ncommit = "0c1e57098bba"'
-
-
-def test_refused_flag(tmp_path, engine):
-    body = f'case "$*" in *other*) exec {engine.server} "$@" --no-such-flag;; esac\nexec {engine.server} "$@"'
-    config = wrapped_engine(engine, tmp_path / "engine", body)
-    other = tmp_path / "other.gguf"
-    shutil.copy(ensure_registry_model("smollm2-135m"), other)
-    host = child_session.write_host(
-        tmp_path, port=18420, recipe="path", engine=config, other=f'target = {{ kind = "file", path = "{other}" }}'
-    )
+def test_refused_flag(tmp_path):
+    body = 'case "$*" in *other*) exec $ENGINE "$@" --no-such-flag;; esac\nexec $ENGINE "$@"'
+    config = child_session.wrapped_engine(tmp_path / "engine", body)
+    host = child_session.write_host(tmp_path, port=18420, recipe="path", engine=config, other=child_session.own_copy(tmp_path))
     session = finished(host, tmp_path)
     record = session.record("KV-1", "other-q8")
     assert (session.status, record["status"]) == (1, "error")
@@ -110,14 +95,11 @@ def test_refused_flag(tmp_path, engine):
     assert "--no-such-flag" in record["reason"]  # the server's own last lines
 
 
-def test_server_that_never_gets_ready(tmp_path, engine):
-    body = f'case "$*" in *other*) exec sleep 1000;; esac\nexec {engine.server} "$@"'
-    config = wrapped_engine(engine, tmp_path / "engine", body)
-    other = tmp_path / "other.gguf"
-    shutil.copy(ensure_registry_model("smollm2-135m"), other)
-    host = child_session.write_host(
-        tmp_path, port=18425, recipe="path", engine=config, other=f'target = {{ kind = "file", path = "{other}" }}', ready_timeout_s=15.0
-    )
+def test_server_that_never_gets_ready(tmp_path):
+    body = 'case "$*" in *other*) exec sleep 1000;; esac\nexec $ENGINE "$@"'
+    config = child_session.wrapped_engine(tmp_path / "engine", body)
+    other = child_session.own_copy(tmp_path)
+    host = child_session.write_host(tmp_path, port=18425, recipe="path", engine=config, other=other, ready_timeout_s=15.0)
     session = finished(host, tmp_path)
     record = session.record("KV-1", "other-q8")
     assert (session.status, record["status"]) == (1, "error")

@@ -1,38 +1,19 @@
 """Planted faults on a real server: an engine that silently does something else than it was asked turns its gate red."""
 
-import shutil
-import stat
-
 import child_session
 import pytest
 
-from fixtures.models.registry import ensure_registry_model
 from fixtures.models.twins import ensure_twin
 from fixtures.models.twins.scripts import shipped_scripts
-from llama_build import EngineRequest, build_engine
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 
-def lying_engine(folder, edit):
-    """The real engine behind a script that edits the arguments of the candidate `other` (one a line) with sed."""
-    engine = build_engine(EngineRequest(recipe="pinned"))
-    folder.mkdir()
-    script = folder / "llama-server"
-    script.write_text(
-        f'#!/bin/sh\ncase "$*" in *other*) set -- $(printf "%s\\n" "$@" | sed -e "{edit}");; esac\nexec {engine.server} "$@"\n'
-    )
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return f'path = "{folder}"\ncommit = "0c1e57098bba"'
-
-
 def run(tmp_path, port, edit, markers):
-    other = tmp_path / "other.gguf"
-    shutil.copy(ensure_registry_model("smollm2-135m"), other)
-    config = lying_engine(tmp_path / "engine", edit)
-    host = child_session.write_host(
-        tmp_path, port=port, recipe="path", engine=config, other=f'target = {{ kind = "file", path = "{other}" }}'
-    )
+    """A session whose engine edits the arguments of the candidate `other` (one a line) with sed."""
+    body = f'case "$*" in *other*) set -- $(printf "%s\\n" "$@" | sed -e "{edit}");; esac\nexec $ENGINE "$@"'
+    config = child_session.wrapped_engine(tmp_path / "engine", body)
+    host = child_session.write_host(tmp_path, port=port, recipe="path", engine=config, other=child_session.own_copy(tmp_path))
     session = child_session.start(host, tmp_path / "reports", "-m", markers)
     assert session.wait() == 1, session.output
     assert "Traceback" not in session.output

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from fixtures.evidence.ledger import read_ledger
+from fixtures.host.lock import RunLock
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
@@ -60,6 +61,7 @@ def test_second_run_is_blocked_with_the_firsts_pid(tmp_path):
     first = child_session.start(host, tmp_path / "first", "-m", "tps", "-k", "good")
     first.wait_for_launch(1)
     second = child_session.start(host, tmp_path / "second", "-m", "kv")
+    assert sample_engines(second) == 0  # not even a probe: the machine is somebody else's now
     assert second.wait() == 75, second.output
     assert {(r["status"], f"held by pid {first.process.pid}" in r["reason"]) for r in second.records()} == {("blocked", True)}
     assert second.launches() == []
@@ -95,3 +97,16 @@ def test_wait_clear_starts_when_the_load_has_gone(tmp_path):
         burner.kill()
     assert session.wait() == 0, session.output
     assert "waiting for the guard to clear" in session.output
+
+
+def test_nothing_is_built_while_somebody_else_holds_the_machine(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "CMakeLists.txt").write_text("project(nothing)\n")
+    host = child_session.write_host(tmp_path, port=18525, recipe="source", engine=f'path = "{source}"\ncommit = "0c1e57098bba"')
+    with RunLock(tmp_path / "run.lock"):
+        session = child_session.start(host, tmp_path / "reports", "-m", "deploy", "-k", "test_unit_is_valid and good")
+        assert session.wait() == 75, session.output
+    reason = session.record("DEP-1", "good-q8")["reason"]
+    assert "building it must wait" in reason
+    assert "is held by pid" in reason
