@@ -21,7 +21,20 @@ from fixtures.report.strings import LANGUAGES, SOURCE_LANGUAGE, strings
 ROOM = Path(__file__).parents[2] / "fixtures" / "report"
 TEMPLATES = sorted((ROOM / "templates").rglob("*.html"))
 # groups whose keys are composed at run time from an enumeration, a catalog id or a section id
-COMPOSED = ("area.", "banner.lead_", "column.", "coverage.", "file.", "headline.", "language.", "ledger.", "marker.", "method.", "role.")
+COMPOSED = (
+    "area.",
+    "banner.lead_",
+    "column.",
+    "coverage.",
+    "file.",
+    "finding.",
+    "headline.",
+    "language.",
+    "ledger.",
+    "marker.",
+    "method.",
+    "role.",
+)
 COMPOSED += ("runbook.rule_", "section.", "series.", "signoff.", "speed.chart_", "tier.", "verdict.")
 
 
