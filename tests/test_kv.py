@@ -5,18 +5,15 @@ import pytest
 from fixtures.catalog.load import load_claims
 from fixtures.measure import kv
 from fixtures.measure.claims import claims_about, judged_claims
-from fixtures.models.geometry import shipped_geometry
 from fixtures.records.digest import digest
 
 pytestmark = pytest.mark.kv
 
 
 @pytest.mark.requirement("KV-2")
-def test_recorded_figure(gate, workbench, obtain, settle):
+def test_recorded_figure(obtain, settle):
     """The recorded 8K figure is what the maths gives. Needs no engine and no file."""
-    k_bpw, v_bpw = workbench.lanes.bpw(gate.candidate.lane)
-    geometry = shipped_geometry(gate.host.models[gate.candidate.model].geometry)
-    settle(obtain(lambda subject: kv.recorded_figure(geometry, k_bpw, v_bpw)))
+    settle(obtain(kv.recorded_figure))
 
 
 @pytest.mark.requirement("KV-4")

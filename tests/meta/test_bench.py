@@ -5,8 +5,9 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import bench.__main__ as runner
 import pytest
+
+import bench.__main__ as runner
 from bench import Bench, milliseconds
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def readings(*values):
 def test_the_median_is_held_against_the_bound(values, holds, capsys):
     assert runner.run(Bench("guard", 50, "ms", readings(*values), repeats=3)) is holds
     told = capsys.readouterr().out
-    assert told.startswith("ok    guard: " if holds else "MISSED guard: ")
+    assert told.startswith("ok     guard: " if holds else "MISSED guard: ")
     assert f"median {sorted(values)[1]:.2f} ms of 3" in told
 
 
