@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.catalog.types import Competing, Guard
 from fixtures.host.guard import port_block, session_block, wait_clear
-from fixtures.judge.conditions import disturbance, low_power_trap
+from fixtures.judge.conditions import disturbance, lost_gpu, low_power_trap
 from fixtures.records.conditions import GpuReading, GuardReport, LockHolder, LockState, PortState, ProcessLoad, ProcessMemory, Snapshot
 
 DGX = json.loads((Path(__file__).parent / "data" / "dgx_guard.json").read_text(encoding="utf-8"))
@@ -152,7 +152,7 @@ class TestDisturbance:
         assert disturbance(samples(400, 400, 400, 400, 400, service="backup"), LIMITS) is None
 
     def test_lost_gpu(self):
-        assert disturbance(samples(0, gpu_error="GPU is lost"), LIMITS) == "the GPU was lost during the measurement: GPU is lost"
+        assert lost_gpu(samples(0, gpu_error="GPU is lost")) == "the GPU was lost during the measurement: GPU is lost"
 
 
 def gpu_samples(*readings):
