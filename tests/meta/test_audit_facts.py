@@ -248,6 +248,13 @@ class TestScripts:
         assert said in judgement.reason
         assert [path.name for path in tmp_path.iterdir()] == ([name] if text is not None else [])
 
+    def test_a_broken_one_is_a_failure_though_another_is_absent(self, tmp_path):
+        (tmp_path / "a.sh").write_text("if true\n")
+        judgement = judged("AUD-6", helper_scripts([str(tmp_path / "gone.py"), str(tmp_path / "a.sh")]))
+        assert judgement.verdict is Verdict.FAIL
+        assert "a.sh does not compile" in judgement.reason
+        assert "gone.py cannot be read" in judgement.reason
+
     def test_nothing_in_a_script_is_run(self, tmp_path, monkeypatch):
         touched = tmp_path / "touched"
         (tmp_path / "env.sh").write_text(f"touch {touched}\n")
