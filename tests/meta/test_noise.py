@@ -43,9 +43,7 @@ class TestJudge:
     def test_accepted_and_met_is_waived_with_who_why_and_what(self):
         found = speed(noisy(accepted=ANN))
         assert found.verdict is Verdict.WAIVED
-        assert found.reason.startswith(
-            "noisy run accepted by Ann: the ASR has to stay up - in spite of: 50 t/s does not count: asr came up"
-        )
+        assert found.reason.startswith("noisy run accepted by Ann: the ASR has to stay up - in spite of: asr came up")
         assert "344.0 % of a core" in found.reason
         assert (found.measured, found.unit) == (50.0, "t/s")
 
