@@ -84,6 +84,10 @@ PORT = {"port": 18085, "free": True, "held_by_own_unit": False}
 GREEN = {
     "AUD-1": ({"artefacts": 2}, {}),
     "AUD-2": (PORT, {}),
+    "AUD-3": ({"k_type": "q8_0", "v_type": "q8_0"}, {}),
+    "AUD-4": ({"present": True, "port": 18095}, {}),
+    "AUD-5": ({"clear": True}, {}),
+    "AUD-6": ({"scripts": 2, "compiled": 2}, {}),
     "KV-1": (KV, {}),
     "KV-2": ({"computed_mib": 89.25}, {}),
     "KV-3": (TYPES, {}),

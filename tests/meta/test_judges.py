@@ -86,9 +86,22 @@ SWAPPED = {
     "allocated_v_mib": 23.62,
     "computed_v_mib": 44.625,
 }
+
+
+def broken(item, problem):
+    return {"item": item, "subject": "s", "reading": "unread", "state": "broken", "problem": problem}
+
+
 RED = [
     ("AUD-1", {"artefacts": 1}, {}, "1 artefacts checked, expected 2"),
+    ("AUD-1", {"artefacts": 1}, {"rows": [broken("target", "t.gguf is of type Q8_0")]}, "t.gguf is of type Q8_0"),
     ("AUD-2", {**PORT, "free": False}, {}, "port 18085 is taken"),
+    ("AUD-3", {"k_type": "", "v_type": ""}, {}, "names no KV types"),
+    ("AUD-4", {"present": True, "port": 8080}, {}, "serves port 8080, the catalog says 18095"),
+    ("AUD-4", {"present": True, "port": None}, {}, "serves port None"),
+    ("AUD-5", {"clear": False}, {}, "may not run now"),
+    ("AUD-6", {"scripts": 2, "compiled": 1}, {"rows": [broken("script", "x.py does not compile")]}, "x.py does not compile"),
+    ("AUD-6", {"scripts": 2, "compiled": 1}, {}, "1 of 2 helper scripts compile"),
     ("KV-1", {**KV, "allocated_mib": 168.0}, {}, "allocated KV is 168"),
     ("KV-1", {**KV, "allocated_k_mib": 84.0}, {}, "allocated K is 84"),
     ("KV-1", {**KV, "allocated_v_mib": 44.58}, {}, "allocated V is 44.58"),

@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.catalog.load import load_requirements
 from fixtures.catalog.types import Marker, Role
+from fixtures.records.audit import AuditItem, Reading
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import SignOff, Verdict
 from fixtures.report.errors import ReportError
@@ -35,6 +36,7 @@ COMPOSED = (
     "method.",
     "role.",
 )
+COMPOSED += ("audit.item.", "audit.reading.", "audit.step.")
 COMPOSED += ("runbook.rule_", "section.", "series.", "signoff.", "speed.chart_", "tier.", "verdict.")
 
 
@@ -94,6 +96,10 @@ def test_every_composed_key_exists() -> None:
     composed += [f"headline.{headline}" for headline in Headline] + [f"banner.lead_{headline}" for headline in Headline]
     composed += [f"marker.{marker}" for marker in Marker] + [f"ledger.{status}" for status in EvidenceStatus]
     composed += [f"area.{item.area}" for item in load_requirements()]
+    composed += [f"audit.item.{item}" for item in AuditItem] + [f"audit.reading.{reading}" for reading in Reading]
+    composed += [
+        f"audit.step.{item}" for item in AuditItem if item not in (AuditItem.MEMORY, AuditItem.SERVER)
+    ]  # only told, never in the way
     assert [key for key in composed if key not in strings("en").messages] == []
 
 
