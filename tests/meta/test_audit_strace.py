@@ -22,6 +22,7 @@ from fixtures.models.registry import ensure_registry_model
 ROOT = Path(__file__).parents[2]
 CALLS = "open,openat,openat2,creat,truncate,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,symlink,symlinkat"
 CALLS += ",chmod,fchmodat,chown,lchown,fchownat,mknod,mknodat,utimensat,kill,tkill,tgkill,rt_sigqueueinfo,pidfd_send_signal,bind,connect"
+TRACED = ",".join(f"?{call}" for call in CALLS.split(","))  # not every architecture has them all
 WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND")
 CALL = re.compile(r"^(?:\[pid +)?(?:\d+\]? +)?(?P<name>\w+)\((?P<arguments>.*)$")
 PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -95,7 +96,7 @@ def test_the_audit_writes_to_reports_and_caches_only_and_sends_no_signal(tmp_pat
     trace, reports, temporary = tmp_path / "trace", tmp_path / "reports", tmp_path / "tmp"
     temporary.mkdir()
     before = snapshot_of(tmp_path / "machine")
-    command = ["strace", "-f", "-qq", "-s", "400", "-e", f"trace={CALLS}", "-o", str(trace), sys.executable, "-m", "pytest"]
+    command = ["strace", "-f", "-qq", "-s", "400", "-e", f"trace={TRACED}", "-o", str(trace), sys.executable, "-m", "pytest"]
     lock = tmp_path / "machine" / "run.lock"
     with (
         subprocess.Popen(["flock", str(lock), "sleep", "300"], start_new_session=True) as holder,
