@@ -130,7 +130,7 @@ def test_that_program_refuses_what_its_dialect_does_not_have(family: str, host: 
 
 @pytest.fixture
 def pinned() -> BuiltEngine:
-    engine = find_engine(EngineRequest(recipe="pinned", preset="cpu"))
+    engine = find_engine(EngineRequest.named("pinned+tbq"))
     if engine is None:
         pytest.skip("the pinned engine is not built on this machine yet: make setup")
     return engine

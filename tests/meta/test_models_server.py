@@ -30,7 +30,7 @@ RECURRENT = re.compile(r"RS buffer size =\s*([\d.]+) MiB")
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    engine = find_engine(EngineRequest(recipe="pinned", preset="cpu"))
+    engine = find_engine(EngineRequest.named("pinned+tbq"))
     if engine is None:
         pytest.skip("the pinned engine is not built on this machine yet: make engine")
     return engine.server

@@ -28,7 +28,7 @@ MAX_TOKENS = 64
 @contextmanager
 def served(model: str, kv: str, log: Path) -> Iterator[LlamaClient]:
     """A server with the local stand-ins' drafting. One thread: spinning threads crawl on a busy machine."""
-    engine = find_engine(EngineRequest(recipe="pinned", preset="cpu"))
+    engine = find_engine(EngineRequest.named("pinned+tbq"))
     path = find_registry_model(model)
     if engine is None or path is None:
         pytest.skip(f"the pinned engine or {model} is not in the cache yet: make engine, make signoff")
