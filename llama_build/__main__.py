@@ -11,12 +11,14 @@ from llama_build.builder import build_engine, find_engine
 from llama_build.presets import load_presets
 from llama_build.types import BuildError, EngineRequest
 
+DEFAULT_RECIPE = "pinned"  # the local host's: `make engine` builds what `make signoff` needs
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the engine's folder; 1 where there is none."""
     args = _parser().parse_args(argv)
     try:
-        request = EngineRequest(args.recipe, args.preset, _options(args.option), args.path, args.patch_set)
+        request = EngineRequest.named(args.recipe, args.preset, _options(args.option), args.path)
         engine = build_engine(request) if args.command == "build" else find_engine(request)
     except BuildError as error:
         print(f"llama_build: {error}", file=sys.stderr)
@@ -37,15 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", choices=("build", "where"), default="build", help="`where` builds nothing (default: build)")
     parser.add_argument(
         "--recipe",
-        choices=("pinned", "source", "path"),
-        default="pinned",
-        help="pinned: the shipped upstream source; source: a tree of your own; path: a folder with ready binaries (default: pinned)",
+        default=DEFAULT_RECIPE,
+        help="pinned: the shipped upstream source; source: a tree of your own; path: a folder with ready binaries; the first two may"
+        f" carry a patch set, a folder below llama_build/patches/, as in pinned+tbq (default: {DEFAULT_RECIPE})",
     )
     titles = "; ".join(f"{name}: {preset.title}" for name, preset in presets.items())
     parser.add_argument("--preset", choices=tuple(presets), default="cpu", help=f"{titles} (default: cpu)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a CMake option; may be repeated")
     parser.add_argument("--path", type=Path, help="the source tree, or the folder with ready binaries")
-    parser.add_argument("--patch-set", metavar="NAME", help="a folder below llama_build/patches/")
     return parser
 
 

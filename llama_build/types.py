@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +24,7 @@ class EngineRequest:
     """Which engine is wanted.
 
     `path` is the source tree for `source` and the folder with ready binaries for `path`. `options` are CMake options
-    (name -> value) that override the preset's. `patch_set` names a folder below `llama_build/patches/`.
+    (name -> value) that override the preset's. `patch_set` names a folder below `llama_build/patches/`. See also `named`.
     """
 
     recipe: Recipe
@@ -31,6 +32,16 @@ class EngineRequest:
     options: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
     patch_set: str | None = None
+
+    @classmethod
+    def named(cls, recipe: str, preset: str = "cpu", options: Mapping[str, str] = MappingProxyType({}), path: Path | None = None) -> Self:
+        """The request for a recipe as people write it: `pinned`, `source`, `path`, or with a patch set `pinned+tbq`. Raises BuildError."""
+        base, _, patch_set = recipe.partition("+")
+        if base not in get_args(Recipe) or (base == "path" and patch_set) or recipe.endswith("+"):
+            raise BuildError(
+                f"There is no recipe {recipe!r}. Expected pinned, source or path; the first two with a patch set as in pinned+tbq."
+            )
+        return cls(cast("Recipe", base), preset, options, path, patch_set or None)
 
 
 class Data(BaseModel):
