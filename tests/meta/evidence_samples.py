@@ -77,6 +77,9 @@ COH = {"text_ok": True, "http_status": 200, "draft_n": 6, "draft_n_accepted": 6,
 TPS = {"decode_tps_median": 50.0, "ci_low_tps": 49.0, "ci_high_tps": 51.0, "cv_pct": 3.0, "requests": 6}
 ACCEPT = {"accept_pct": 95.0, "estimator": "pooled", "draft_n": 100, "draft_n_accepted": 95}
 PPL_MEASURED = {"ppl": 20.01, "engine": "e", "corpus_sha256": "c" * 64, "chunks": 8, "context": 512}
+KLD_MEASURED = {"kld": 0.02, "kld_stderr": 0.001, "same_top_pct": 93.4, "same_top_stderr_pct": 0.8} | {
+    key: PPL_MEASURED[key] for key in ("engine", "corpus_sha256", "chunks", "context")
+}
 SOUND = {"alive": True, "same_alias": True, "http_status": 200, "fatal_lines": 0}
 PORT = {"port": 18085, "free": True, "held_by_own_unit": False}
 
@@ -93,6 +96,7 @@ GREEN = {
     "KV-3": (TYPES, {}),
     "KV-4": (CLAIMS, {"claims": [CONFIRMED, CONTRADICTED]}),
     "PPL-1": (PPL_MEASURED, {}),
+    "PPL-2": (KLD_MEASURED, {"running": ["0.01900", "0.02100", "0.02000"]}),
     "COH-1": (COH, {}),
     "TPS-1": (TPS, {}),
     "TPS-2": (ACCEPT, {}),

@@ -3,7 +3,7 @@
 import pytest
 from evidence_samples import evidence
 
-from fixtures.judge.comparison import Finding, compare_speed
+from fixtures.judge.comparison import Finding, compare_divergence, compare_speed
 from fixtures.records.verdict import Verdict
 
 SAME = {"engine": "e1", "service": "s1", "prompts": "p1", "command": "c1"}
@@ -64,3 +64,49 @@ def test_only_clean_numbers_are_compared(unclean):
 
 def test_without_any_spread_there_is_no_interval():
     assert compare(row([50.0, 50.0]), row([60.0, 60.0])).differing == ("requests",)
+
+
+KLD_SAME = {"engine": "e1", "models": "m1", "corpus": "c1", "lane": "l1"}
+
+
+def far(chunks, **identity):
+    """A record of these mean divergences of each chunk, as llama-perplexity prints them: the mean so far."""
+    running = [f"{sum(chunks[:n]) / n:.5f}" for n in range(1, len(chunks) + 1)]
+    return evidence("PPL-2", raw={"running": running}).model_copy(update={"identity": KLD_SAME | identity})
+
+
+def compare_far(reference, other, verdicts=(Verdict.PASS, Verdict.PASS)):
+    return compare_divergence(reference, other, verdicts)
+
+
+Q8, Q4 = [0.011, 0.010, 0.012, 0.009], [0.13, 0.11, 0.15, 0.12]
+
+
+def test_divergences_are_paired_chunk_by_chunk():
+    found = compare_far(far(Q8), far(Q4, lane="another"))
+    assert found.finding is Finding.FURTHER
+    assert 1 < found.low < found.ratio < found.high
+    assert found.ratio == pytest.approx(12.1, abs=0.2)
+    assert compare_far(far(Q4), far(Q8)).finding is Finding.CLOSER
+    # 5 % on every chunk is seen although the chunks themselves differ by 30 %: that is what pairing is for
+    assert compare_far(far(Q4), far([1.05 * nats + 0.001 * (-1) ** n for n, nats in enumerate(Q4)])).finding is Finding.FURTHER
+
+
+def test_another_engine_may_be_compared_and_reproduction_is_no_difference():
+    found = compare_far(far(Q8), far(Q8, engine="another"))
+    assert (found.finding, found.ratio) == (Finding.NO_DIFFERENCE, 1.0)
+    assert compare_far(far(Q8), far([0.010, 0.011, 0.011, 0.010])).finding is Finding.NO_DIFFERENCE
+
+
+@pytest.mark.parametrize("part", ["models", "corpus"])
+def test_divergences_over_something_else_are_kept_apart(part):
+    assert compare_far(far(Q8), far(Q4, **{part: "another"})).differing == (part,)
+
+
+@pytest.mark.parametrize("other", [Q4[:3], Q4[:1], [], [0.0, 0.0, 0.0, 0.0]])
+def test_chunks_must_pair(other):
+    assert compare_far(far(Q8), far(other)).differing == ("chunks",)
+
+
+def test_only_clean_divergences_are_compared():
+    assert compare_far(far(Q8), far(Q4), (Verdict.WAIVED, Verdict.PASS)).differing == ("conditions",)

@@ -8,6 +8,7 @@ from evidence_samples import (
     CONFIRMED,
     CONTRADICTED,
     GREEN,
+    KLD_MEASURED,
     KV,
     NOON,
     PORT,
@@ -20,7 +21,7 @@ from evidence_samples import (
 )
 
 from fixtures.catalog.load import load_host, load_requirements
-from fixtures.catalog.types import Limit, PplLimit
+from fixtures.catalog.types import CorpusLimit, Limit, PplLimit
 from fixtures.judge.gates import RULES, judge
 from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad
 from fixtures.records.evidence import EvidenceStatus
@@ -41,7 +42,10 @@ PPL = PplLimit(
     chunks=8,
     context=512,
 )
-WITH_PPL = CANDIDATE.model_copy(update={"limits": CANDIDATE.limits.model_copy(update={"ppl": PPL})})
+KLD = CorpusLimit(
+    reference=0.02, kind="at_most", tolerance=10, relative=True, unit="nats", source="t", corpus_sha256="c" * 64, chunks=8, context=512
+)
+WITH_PPL = CANDIDATE.model_copy(update={"limits": CANDIDATE.limits.model_copy(update={"ppl": PPL, "kld": KLD})})
 
 
 def verdict(requirement, measured, candidate=CANDIDATE, **kwargs):
@@ -126,6 +130,7 @@ RED = [
     ("KV-4", CLAIMS, {"claims": [CONFIRMED, {**CONTRADICTED, "true": None}]}, "a-128k has no numbers to judge"),
     ("PPL-1", {**PPL_MEASURED, "ppl": 20.03}, {}, "perplexity is 20.03"),
     ("PPL-1", {**PPL_MEASURED, "ppl": 19.97}, {}, "perplexity is 19.97"),
+    ("PPL-2", {**KLD_MEASURED, "kld": 0.0221}, {}, "mean KL divergence from F16 KV is 0.0221 nats, must be at most 0.022"),
     ("COH-1", {**COH, "text_ok": False}, {"checks": [{"name": "exact", "passed": False, "detail": "answer is X"}]}, "answer is X"),
     ("COH-1", {**COH, "http_status": 500}, {}, "HTTP status 500"),
     ("COH-1", {**COH, "draft_n": None}, {}, "no draft timings"),
@@ -154,11 +159,18 @@ def test_red(requirement, measured, raw, said):
     assert said in found.reason
 
 
-@pytest.mark.parametrize("key", ["engine", "corpus_sha256", "chunks", "context"])
-def test_ppl_of_something_else_is_no_reference(key):
-    found = verdict("PPL-1", {**PPL_MEASURED, key: 1 if key in ("chunks", "context") else "other"}, WITH_PPL)
+@pytest.mark.parametrize(
+    ("requirement", "key"),
+    [("PPL-1", "engine"), *((requirement, key) for requirement in ("PPL-1", "PPL-2") for key in ("corpus_sha256", "chunks", "context"))],
+)
+def test_a_number_over_something_else_has_no_reference(requirement, key):
+    found = verdict(requirement, {**GREEN[requirement][0], key: 1 if key in ("chunks", "context") else "other"}, WITH_PPL)
     assert found.verdict is Verdict.BLOCKED
     assert "no reference" in found.reason
+
+
+def test_a_divergence_counts_for_any_engine():
+    assert verdict("PPL-2", {**KLD_MEASURED, "engine": "other"}, WITH_PPL).verdict is Verdict.PASS
 
 
 def test_no_limit_is_blocked_not_passed():
