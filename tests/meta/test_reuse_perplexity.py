@@ -1,4 +1,4 @@
-"""Perplexity is measured once - and again after one byte of the corpus or of the engine has changed, or the KV type."""
+"""Perplexity is measured once - and again after one byte of the corpus or of the engine has changed, the KV type or a variable."""
 
 import hashlib
 import json
@@ -130,14 +130,21 @@ def another_engine(host):
         file.write(b"\n")
 
 
+def another_variable(host):
+    """One that no engine knows: what a variable does is the engine's affair, that it is there is ours."""
+    text = host.read_text()
+    host.write_text(text.replace('commit = "0c1e57098bba"', 'commit = "0c1e57098bba"\nenv = { GGML_OF_THIS_TEST = "1" }'))
+
+
 @pytest.mark.parametrize(
     ("change", "part", "verdict", "why"),
     [
         (another_byte, "corpus", "BLOCKED", "the recorded value's corpus_sha256 is"),
         (another_type, "lane", "PASS", "perplexity"),
         (another_engine, "engine", "BLOCKED", "the recorded value's engine is path-"),
+        (another_variable, "policy", "PASS", "perplexity"),
     ],
-    ids=["corpus", "kv-type", "engine"],
+    ids=["corpus", "kv-type", "engine", "variable"],
 )
 def test_a_change_is_measured_again_and_named(second, first, change, part, verdict, why):
     change(second)
