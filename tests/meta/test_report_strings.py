@@ -37,7 +37,18 @@ COMPOSED = (
     "role.",
 )
 COMPOSED += ("audit.item.", "audit.reading.", "audit.step.")
-COMPOSED += ("runbook.rule_", "speed.differs_", "speed.finding_", "section.", "series.", "signoff.", "speed.chart_", "tier.", "verdict.")
+COMPOSED += (
+    "runbook.do_",
+    "runbook.rule_",
+    "speed.differs_",
+    "speed.finding_",
+    "section.",
+    "series.",
+    "signoff.",
+    "speed.chart_",
+    "tier.",
+    "verdict.",
+)
 
 
 def _catalogue() -> dict[str, Any]:
