@@ -23,6 +23,7 @@ from fixtures.models.twins import ensure_twin
 from fixtures.records.conditions import GpuReading, GuardReport, ResidentServer
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Verdict
+from llama_build import Manifest
 
 DATA = Path(__file__).parent / "data"
 HOST = load_host("local", bare=True)
@@ -151,7 +152,16 @@ class TestEngine:
     def asked(family, candidate, host, monkeypatch):
         help_texts = [(DATA / "help" / f"{family}.{kind}.txt").read_text("utf-8") for kind in ("version", "help")]
         dialect = parse_dialect(*help_texts)
-        engine = type("Engine", (), {"manifest": type("Manifest", (), {"engine_id": "abc", "files": {}})})
+        engine = type(
+            "Engine",
+            (),
+            {
+                "folder": Path("/nowhere"),
+                "manifest": Manifest(
+                    recipe="pinned", engine_id="abc", patches={"0001.patch": "5a" * 32}, files={"llama-server": "7f" * 32}
+                ),
+            },
+        )
         monkeypatch.setattr(Workbench, "find_engine", lambda self: engine)
         monkeypatch.setattr(Workbench, "engine", engine)  # its identity is asked for what its types weigh
         monkeypatch.setattr(Workbench, "dialect", dialect)
@@ -161,6 +171,13 @@ class TestEngine:
         found = self.asked("upstream", CANDIDATE, HOST, monkeypatch)
         assert judged("AUD-3", found).verdict is Verdict.PASS
         assert rows(found)[0]["facts"]["speculation"] == "draft-mtp,ngram-mod"
+        made_of = found.raw["manifest"]
+        assert (made_of["engine_id"], made_of["patches"], made_of["files"]) == (
+            "abc",
+            {"0001.patch": "5a" * 32},
+            {"llama-server": "7f" * 32},
+        )
+        assert made_of["version"], "as the engine itself says it"
 
     def test_engine_without_the_lanes_types_is_blocked(self, monkeypatch):
         dgx = load_host("dgx", bare=True)

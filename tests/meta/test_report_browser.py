@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,11 @@ from report_sample import ANSWERS, FIVE_STATES, Sample, five_states, host_of, ru
 from fixtures.catalog.load import load_requirements
 from fixtures.report.page import build_page, render_page
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 SIZES = [(1280, 800), (390, 844)]
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202e\u2066שלום\ud800 " + "x" * 3000
 A4_WIDTH_PX = 703  # 210 mm less the margins, at 96 px an inch
 
-pytestmark = [
-    pytest.mark.runtime,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium fonts-noto-cjk"),
-]
+pytestmark = pytest.mark.runtime
 
 
 def many_requirements() -> Sample:
@@ -38,15 +32,6 @@ PAGES = {
     "partial-zh-TW": (run_of(host_of("dgx"), FIVE_STATES, full_scope=False), "zh-TW"),
     "hostile-en": (run_of(host_of("dgx"), FIVE_STATES, answers=dict.fromkeys(ANSWERS, HOSTILE)), "en"),
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="the page is looked at with Playwright: `make setup` installs it")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ COMPOSED = (
 )
 COMPOSED += ("audit.item.", "audit.reading.", "audit.step.")
 COMPOSED += (
+    "runbook.do_",
     "runbook.rule_",
     "comparison.differs_",
     "comparison.finding_",
