@@ -5,7 +5,7 @@ PYTEST = .venv/bin/python -m pytest
 HOST_OPTION = $(if $(HOST),--host=$(HOST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint static meta smoke test proof signoff doctor lock clean
+.PHONY: help setup engine lint static meta smoke test proof signoff doctor bench lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: lint static meta smoke ## Lint, static gates, meta tests, a runtime smoke
 proof: setup engine ## Everything long: long meta tests, then all local gates as a sign-off
 	$(PYTEST) tests/meta -m long --host=local
 	$(PYTEST) --host=local --signoff
+
+bench: setup ## Time the suite's own maths and readers; fails when one misses its bound (seconds)
+	@.venv/bin/python -m bench
 
 lock: setup ## Resolve requirements.lock anew from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

@@ -2,25 +2,37 @@
 
 import pytest
 
+from fixtures.catalog.load import load_claims
 from fixtures.measure import kv
-from fixtures.models.geometry import shipped_geometry
-from fixtures.models.kv_size import KvShape
+from fixtures.measure.claims import claims_about, judged_claims
+from fixtures.records.digest import digest
 
 pytestmark = pytest.mark.kv
 
 
 @pytest.mark.requirement("KV-2")
-def test_recorded_figure(gate, workbench, obtain, settle):
+def test_recorded_figure(obtain, settle):
     """The recorded 8K figure is what the maths gives. Needs no engine and no file."""
-    k_bpw, v_bpw = workbench.lanes.bpw(gate.candidate.lane)
-    geometry = shipped_geometry(gate.host.models[gate.candidate.model].geometry)
-    settle(obtain(lambda subject: kv.recorded_figure(geometry, k_bpw, v_bpw)))
+    settle(obtain(kv.recorded_figure))
+
+
+@pytest.mark.requirement("KV-4")
+def test_claims(gate, workbench, obtain, settle):
+    """What the report states of KV memory, number by number: confirmed, or contradicted with the true value and the cause."""
+    claims = claims_about(gate.candidate, gate.host, load_claims())
+    identity = lambda: {"claims": digest([claim.model_dump() for claim in claims])}  # noqa: E731
+    settle(obtain(lambda subject: judged_claims(claims, workbench.lanes), identity=identity))
+
+
+@pytest.mark.runtime
+@pytest.mark.requirement("KV-3")
+def test_type_sizes(obtain, settle):
+    """The engine's types weigh what the lane declares: a `turbo3` of 3.5 bits is not the K3 of 3.125."""
+    settle(obtain(kv.type_sizes))
 
 
 @pytest.mark.runtime
 @pytest.mark.requirement("KV-1")
-def test_allocated_is_computed(gate, workbench, obtain, settle):
+def test_allocated_is_computed(obtain, settle):
     """The server's own KV buffers hold exactly the computed bytes, for K, for V and together."""
-    launch = gate.host.launch
-    shape = KvShape(n_ctx=launch.context or 0, n_ubatch=launch.ubatch, n_parallel=launch.parallel)
-    settle(obtain(lambda subject: kv.allocated_kv(subject.server, workbench.lane_types(gate.candidate), shape)))
+    settle(obtain(kv.allocated_kv))

@@ -51,10 +51,28 @@ KV = {
     "computed_k_mib": 44.625,
     "allocated_v_mib": 44.62,
     "computed_v_mib": 44.625,
+    "k_type": "q8_0",
+    "v_type": "q8_0",
+    "k_bpw": 8.5,
+    "v_bpw": 8.5,
+    "effective_k_bpw": 8.5,
+    "effective_v_bpw": 8.5,
     "log_lines": 2,
     "n_ctx": 8192,
     "server_n_ctx": 8192,
 }
+TYPES = {
+    "k_type": "turbo3",
+    "k_bpw": 3.125,
+    "declared_k_bpw": 3.125,
+    "v_type": "turbo4",
+    "v_bpw": 4.25,
+    "declared_v_bpw": 4.25,
+    "resolution_bpw": 0.00125,
+}
+CLAIMS = {"claims": 2, "confirmed": 1, "contradicted": 1}
+CONFIRMED = {"id": "a-8k", "claimed": 359.38, "true": 359.375, "unit": "MiB", "finding": "confirmed"}
+CONTRADICTED = {"id": "a-128k", "claimed": 5.62, "true": 2.182, "unit": "GiB", "finding": "contradicted"}
 COH = {"text_ok": True, "http_status": 200, "draft_n": 6, "draft_n_accepted": 6, "cuda_errors": 0, "ggml_aborts": 0}
 TPS = {"decode_tps_median": 50.0, "ci_low_tps": 49.0, "ci_high_tps": 51.0, "cv_pct": 3.0, "requests": 6}
 ACCEPT = {"accept_pct": 95.0, "estimator": "pooled", "draft_n": 100, "draft_n_accepted": 95}
@@ -66,8 +84,14 @@ PORT = {"port": 18085, "free": True, "held_by_own_unit": False}
 GREEN = {
     "AUD-1": ({"artefacts": 2}, {}),
     "AUD-2": (PORT, {}),
+    "AUD-3": ({"k_type": "q8_0", "v_type": "q8_0"}, {}),
+    "AUD-4": ({"present": True, "port": 18095}, {}),
+    "AUD-5": ({"clear": True}, {}),
+    "AUD-6": ({"scripts": 2, "compiled": 2}, {}),
     "KV-1": (KV, {}),
     "KV-2": ({"computed_mib": 89.25}, {}),
+    "KV-3": (TYPES, {}),
+    "KV-4": (CLAIMS, {"claims": [CONFIRMED, CONTRADICTED]}),
     "PPL-1": (PPL_MEASURED, {}),
     "COH-1": (COH, {}),
     "TPS-1": (TPS, {}),

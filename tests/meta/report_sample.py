@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fixtures.catalog.load import load_requirements, tier_of
+from fixtures.catalog.load import load_claims, load_lanes, load_requirements, tier_of
 from fixtures.catalog.owed import Owed, gated, owed_by
 from fixtures.catalog.types import Arm, Candidate, Host, Requirement, Role, Tier
+from fixtures.measure.claims import judged_claims
 from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad, Snapshot
 from fixtures.records.evidence import Evidence, EvidenceStatus
 from fixtures.records.signoff import AreaStatus, CandidateSignOff, Coverage, GateVerdict, Launch, RunManifest, RunVerdict
@@ -41,7 +42,7 @@ WAIVED = {
     "expires": "2026-12-01T00:00Z",
 }
 WAIVER = "waiver by the owner of 2026-11-23, until 2026-12-01T00:00Z: the ASR has to stay up this week; a noisy run is accepted"
-NEEDS_SERVER = {"KV-1", "COH-1", "TPS-1", "TPS-2", "DEP-2", "DEP-3", "AUD-2", "STA-1"}
+NEEDS_SERVER = {"KV-1", "KV-3", "COH-1", "TPS-1", "TPS-2", "DEP-2", "DEP-3", "AUD-2", "STA-1"}
 ANSWERS = {
     "zh_marker": "【驗收標記】繁體中文輸出正常。",
     "embedded_facts": "本系統使用 Gemma4、llama.cpp、MTP/ngram 與 TBQ3。\n推測解碼由草稿模型提出,再由主模型驗證。",
@@ -116,10 +117,9 @@ def _facts(
     candidate: Candidate, requirement: Requirement, owed: Owed, state: Verdict, answers: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """`measured` and `raw` as the measuring modules write them."""
-    kv = candidate.limits.kv_8k_mib.reference if candidate.limits.kv_8k_mib else 64.0
     match requirement.marker:
         case "kv":
-            return {"computed_mib": kv, "allocated_mib": kv, "n_ctx": 8192} if requirement.id == "KV-1" else {"computed_mib": kv}, {}
+            return _kv_facts(candidate, requirement)
         case "ppl":
             ppl = candidate.limits.ppl.reference if candidate.limits.ppl else 30.0
             basis = {"chunks": 64, "context": 512, "corpus_sha256": "5a" * 32, "engine": "0c1e57098bba43ac29e6e3b677cdceebdd22334f+tbq"}
@@ -137,6 +137,20 @@ def _facts(
                 return {"verify_exit": 0, "exposure": 1.8}, {"unit": unit}
             return {"differences": 0}, {"differences": []}
     return {"alive": True}, {}
+
+
+def _kv_facts(candidate: Candidate, requirement: Requirement) -> tuple[dict[str, Any], dict[str, Any]]:
+    kv = candidate.limits.kv_8k_mib.reference if candidate.limits.kv_8k_mib else 64.0
+    if requirement.id == "KV-3":
+        k_bpw, v_bpw = load_lanes().bpw(candidate.lane)
+        sizes = {"k_bpw": k_bpw, "declared_k_bpw": k_bpw, "v_bpw": v_bpw, "declared_v_bpw": v_bpw}
+        return {"k_type": "turbo3", "v_type": "turbo4", **sizes, "resolution_bpw": 0.00125}, {}
+    if requirement.id == "KV-4":
+        found = judged_claims([claim for claim in load_claims() if claim.id.startswith(candidate.id.split("-")[0])], load_lanes())
+        return found.measured, found.raw
+    if requirement.id == "KV-1":
+        return {"computed_mib": kv, "allocated_mib": kv, "n_ctx": 8192, "weights_mib": 19312.5, "compute_mib": 522.02}, {}
+    return {"computed_mib": kv}, {}
 
 
 def _coherence_facts(owed: Owed, state: Verdict, answers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,11 +9,13 @@ from fixtures.models.twins.scripts import shipped_scripts
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 
-def run(tmp_path, port, edit, markers):
-    """A session whose engine edits the arguments of the candidate `other` (one a line) with sed."""
+def run(tmp_path, port, edit, markers, lane="q8"):
+    """A session whose engine edits the arguments of the candidate `other` (one a line) with sed; `other` has that lane."""
     body = f'case "$*" in *other*) set -- $(printf "%s\\n" "$@" | sed -e "{edit}");; esac\nexec $ENGINE "$@"'
     config = child_session.wrapped_engine(tmp_path / "engine", body)
     host = child_session.write_host(tmp_path, port=port, recipe="path", engine=config, other=child_session.own_copy(tmp_path))
+    good, other = host.read_text().split('id = "other-q8"')
+    host.write_text(f'{good}id = "other-q8"{other.replace("q8", lane, 1)}')
     session = child_session.start(host, tmp_path / "reports", "-m", markers)
     assert session.wait() == 1, session.output
     assert "Traceback" not in session.output
@@ -23,9 +25,17 @@ def run(tmp_path, port, edit, markers):
 def test_another_k_type_than_asked_fails_kv_and_the_unit_check(tmp_path):
     output = run(tmp_path, 18500, "/^-ctk$/{n;s/.*/q4_0/}", "kv or deploy")
     assert "FAIL: other-q8 KV-1" in output
-    assert "allocated K is" in output
+    assert "K was asked as q8_0 (8.5 bits per weight) and takes 4.5; the log calls it q4_0; allocated K is" in output
     assert "FAIL: other-q8 DEP-2" in output
     assert "the unit has -ctk q8_0, tested was -ctk q4_0" in output
+    assert "FAIL: good-q8" not in output
+
+
+def test_swapped_types_fail_kv_though_the_bytes_in_all_are_right(tmp_path):
+    output = run(tmp_path, 18530, "/^-ctk$/{n;s/.*/q4_0/};/^-ctv$/{n;s/.*/q8_0/}", "kv", lane="q8q4")
+    assert "FAIL: other-q8 KV-1" in output
+    assert "K was asked as q8_0 (8.5 bits per weight) and takes 4.5; the log calls it q4_0" in output
+    assert "V was asked as q4_0 (4.5 bits per weight) and takes 8.5; the log calls it q8_0" in output
     assert "FAIL: good-q8" not in output
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.catalog.types import Competing, Guard
 from fixtures.host.guard import port_block, session_block, wait_clear
-from fixtures.judge.conditions import disturbance, low_power_trap
+from fixtures.judge.conditions import disturbance, lost_gpu, low_power_trap
 from fixtures.records.conditions import GpuReading, GuardReport, LockHolder, LockState, PortState, ProcessLoad, ProcessMemory, Snapshot
 
 DGX = json.loads((Path(__file__).parent / "data" / "dgx_guard.json").read_text(encoding="utf-8"))
@@ -102,6 +102,26 @@ def test_every_reason_is_told_at_once():
     assert [part in block for part in ("guard.competing", "held by pid 7", "ASR: 344.0 %", "96 % busy")] == [True] * 4
 
 
+def test_service_blocks_by_its_share_of_the_gpu_where_the_host_limits_it():
+    load = ProcessLoad(name="asr", pid=2378446, command="asr", cpu_pct=2.0, gpu_pct=35.0, service="ASR")
+    assert session_block(changed(load=(load,)), LIMITS) is None
+    limited = LIMITS.model_copy(update={"competing": (LIMITS.competing[0].model_copy(update={"max_gpu_pct": 10.0}),)})
+    expected = "ASR: 2.0 % of a core, 50 % allowed, 35 % of a GPU, 10 % allowed (pid 2378446 asr 2.0 %)"
+    assert session_block(changed(load=(load,)), limited) == expected
+    assert session_block(calm(), limited) is None
+
+
+def test_accepted_load_leaves_every_other_reason():
+    busy = GpuReading(index=0, name="NVIDIA GB10", utilisation_pct=96.0)
+    held = LockState(path="/run/x.lock", status="held", holder=LockHolder(pid=7))
+    assert session_block(changed(gpus=(busy,)), LIMITS, load_accepted=True) is None
+    assert session_block(changed(lock=held), LIMITS, load_accepted=True) == "lock /run/x.lock is held by pid 7"
+    assert "GPU cannot be judged" in session_block(changed(gpus=(), gpu_error="lost"), LIMITS, load_accepted=True)
+    assert "missing key" in session_block(changed(missing_keys=("guard.lock",)), LIMITS, load_accepted=True)
+    least = LIMITS.model_copy(update={"min_free_disk_mib": 2000.0})
+    assert session_block(changed(disk_free_mib=100.0), least, load_accepted=True).startswith("only 100 MiB are free where reports go")
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
@@ -152,7 +172,7 @@ class TestDisturbance:
         assert disturbance(samples(400, 400, 400, 400, 400, service="backup"), LIMITS) is None
 
     def test_lost_gpu(self):
-        assert disturbance(samples(0, gpu_error="GPU is lost"), LIMITS) == "the GPU was lost during the measurement: GPU is lost"
+        assert lost_gpu(samples(0, gpu_error="GPU is lost")) == "the GPU was lost during the measurement: GPU is lost"
 
 
 def gpu_samples(*readings):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,9 @@ import pynvml
 import pytest
 
 from fixtures.host.gpu import GpuError, gpu_readings, nvml_session, throttle_names
+from fixtures.host.gpu_share import with_gpu_share
 from fixtures.host.snapshot import read_gpus
+from fixtures.records.conditions import ProcessLoad
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "nvml_recorded.json").read_text(encoding="utf-8"))
 NAMES = {3161112: "llama-server", 2378446: "asr"}
@@ -107,6 +110,19 @@ def test_share_of_each_process_is_its_latest_sample():
     stamps = [{"pid": 2378446, "smUtil": 70, "timeStamp": 2}, {"pid": 2378446, "smUtil": 12, "timeStamp": 1}]
     gpu = read(gb10(nvmlDeviceGetProcessUtilization=stamps))
     assert {member.pid: member.sm_pct for member in gpu.processes} == {2101: None, 2378446: 70, 3161112: None}
+
+
+def test_process_of_this_run_is_told_from_others():
+    gpu = read(gb10(nvmlDeviceGetComputeRunningProcesses=[{"pid": os.getpid(), "usedGpuMemory": 1 << 20}, {"pid": 1, "usedGpuMemory": 1}]))
+    assert {member.pid: member.ours for member in gpu.processes if member.pid in (1, os.getpid())} == {1: False, os.getpid(): True}
+
+
+def test_share_of_the_gpu_goes_to_the_competing_process():
+    stamps = [{"pid": 2378446, "smUtil": 70, "timeStamp": 2}]
+    gpu = read(gb10(nvmlDeviceGetProcessUtilization=stamps))
+    loads = [ProcessLoad(name="asr", pid=pid, command="asr", cpu_pct=1.0, service="ASR") for pid in (2378446, 3161112, 9)]
+    assert [load.gpu_pct for load in with_gpu_share(loads, (gpu, gpu))] == [140.0, None, None]
+    assert [load.gpu_pct for load in with_gpu_share(loads, ())] == [None, None, None]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,14 @@ def test_snapshot_tells_memory_load_and_competition():
     assert load.cpu_pct > 5
 
 
+def test_snapshot_tells_free_disk_where_it_is_asked(tmp_path):
+    assert take_snapshot([]).disk_free_mib is None
+    with Sampler([], interval_s=0.05, disk=tmp_path) as sampler:
+        time.sleep(0.12)
+    for snapshot in (take_snapshot([], disk=tmp_path), *sampler.snapshots):
+        assert snapshot.disk_free_mib == pytest.approx(disk_free_mib(tmp_path), rel=0.05)
+
+
 def test_snapshots_survive_json():
     with Sampler([], interval_s=0.05) as sampler:
         time.sleep(0.12)

@@ -1,7 +1,23 @@
 """Every judge: one record that passes, and for each way to go red one record that does."""
 
 import pytest
-from evidence_samples import ACCEPT, COH, GREEN, KV, NOON, PORT, PPL_MEASURED, QUIET, SOUND, TPS, evidence
+from evidence_samples import (
+    ACCEPT,
+    CLAIMS,
+    COH,
+    CONFIRMED,
+    CONTRADICTED,
+    GREEN,
+    KV,
+    NOON,
+    PORT,
+    PPL_MEASURED,
+    QUIET,
+    SOUND,
+    TPS,
+    TYPES,
+    evidence,
+)
 
 from fixtures.catalog.load import load_host, load_requirements
 from fixtures.catalog.types import Limit, PplLimit
@@ -56,14 +72,58 @@ def test_an_empty_record_is_never_green(requirement):
     assert verdict(requirement, {}, WITH_PPL).verdict in (Verdict.INVALID, Verdict.FAIL)
 
 
+# the same bytes in all, K and V the wrong way round
+SWAPPED = {
+    **KV,
+    "allocated_mib": 68.25,
+    "computed_mib": 68.25,
+    "k_type": "q4_0",
+    "k_bpw": 4.5,
+    "effective_k_bpw": 8.5,
+    "effective_v_bpw": 4.5,
+    "allocated_k_mib": 44.62,
+    "computed_k_mib": 23.625,
+    "allocated_v_mib": 23.62,
+    "computed_v_mib": 44.625,
+}
+
+
+def broken(item, problem):
+    return {"item": item, "subject": "s", "reading": "unread", "state": "broken", "problem": problem}
+
+
 RED = [
     ("AUD-1", {"artefacts": 1}, {}, "1 artefacts checked, expected 2"),
+    ("AUD-1", {"artefacts": 1}, {"rows": [broken("target", "t.gguf is of type Q8_0")]}, "t.gguf is of type Q8_0"),
     ("AUD-2", {**PORT, "free": False}, {}, "port 18085 is taken"),
+    ("AUD-3", {"k_type": "", "v_type": ""}, {}, "names no KV types"),
+    ("AUD-4", {"present": True, "port": 8080}, {}, "serves port 8080, the catalog says 18095"),
+    ("AUD-4", {"present": True, "port": None}, {}, "serves port None"),
+    ("AUD-5", {"clear": False}, {}, "may not run now"),
+    ("AUD-6", {"scripts": 2, "compiled": 1}, {"rows": [broken("script", "x.py does not compile")]}, "x.py does not compile"),
+    ("AUD-6", {"scripts": 2, "compiled": 1}, {}, "1 of 2 helper scripts compile"),
     ("KV-1", {**KV, "allocated_mib": 168.0}, {}, "allocated KV is 168"),
     ("KV-1", {**KV, "allocated_k_mib": 84.0}, {}, "allocated K is 84"),
     ("KV-1", {**KV, "allocated_v_mib": 44.58}, {}, "allocated V is 44.58"),
     ("KV-1", {**KV, "server_n_ctx": 4096}, {}, "serves 4096 tokens, asked for 8192"),
+    (
+        "KV-1",
+        {**KV, "allocated_mib": 68.25, "allocated_k_mib": 23.62, "effective_k_bpw": 4.5},
+        {"logged_k_types": "q4_0"},
+        "K was asked as q8_0 (8.5 bits per weight) and takes 4.5; the log calls it q4_0; allocated K is 23.62 MiB, must be exactly 44.625",
+    ),
+    ("KV-1", SWAPPED, {}, "K was asked as q4_0 (4.5 bits per weight) and takes 8.5; the log calls it unknown; V was asked as q8_0"),
     ("KV-2", {"computed_mib": 89.27}, {}, "computed KV at 8192 tokens is 89.27"),
+    ("KV-3", {**TYPES, "k_bpw": 3.5}, {}, "K type turbo3 of this engine is 3.5 bits per weight, must be exactly 3.125"),
+    ("KV-3", {**TYPES, "v_bpw": 4.125}, {}, "V type turbo4 of this engine is 4.125 bits per weight, must be exactly 4.25"),
+    ("KV-3", {**TYPES, "k_bpw": 8.5, "v_bpw": 8.5}, {}, "V type turbo4 of this engine is 8.5"),
+    (
+        "KV-4",
+        CLAIMS,
+        {"claims": [CONFIRMED, {**CONTRADICTED, "finding": "confirmed"}]},
+        "a-128k is called confirmed, but 5.62 GiB beside 2.182 is contradicted",
+    ),
+    ("KV-4", CLAIMS, {"claims": [CONFIRMED, {**CONTRADICTED, "true": None}]}, "a-128k has no numbers to judge"),
     ("PPL-1", {**PPL_MEASURED, "ppl": 20.03}, {}, "perplexity is 20.03"),
     ("PPL-1", {**PPL_MEASURED, "ppl": 19.97}, {}, "perplexity is 19.97"),
     ("COH-1", {**COH, "text_ok": False}, {"checks": [{"name": "exact", "passed": False, "detail": "answer is X"}]}, "answer is X"),

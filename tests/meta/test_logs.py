@@ -24,6 +24,22 @@ def test_caches_and_their_owner():
     assert facts.fatal == ()
 
 
+def test_buffers_of_all_contexts_each_counted_once():
+    """A target, then a drafter that reserves its compute buffer a second time; two devices; the state of a hybrid."""
+    text = """\
+llama_context:        CPU  output buffer size =     0.00 MiB
+llama_memory_recurrent:        CPU RS buffer size =   149.62 MiB
+sched_reserve:      CUDA0 compute buffer size =   254.00 MiB
+sched_reserve:  CUDA_Host compute buffer size =    12.50 MiB
+llama_context:        CPU  output buffer size =     0.00 MiB
+sched_reserve:      CUDA0 compute buffer size =    26.54 MiB
+sched_reserve:      CUDA0 compute buffer size =    27.00 MiB
+"""
+    facts = read_log(text)
+    assert (facts.compute_mib, facts.recurrent_mib) == (293.5, 149.62)
+    assert (read_log(MTP_LOG).compute_mib, read_log(MTP_LOG).recurrent_mib) == (0.0, 0.0)
+
+
 def test_older_format_without_streams():
     line = (
         "llama_kv_cache_unified: size =  125.00 MiB (  8192 cells,  10 layers,  1 seqs), K (turbo3):   62.50 MiB, V (turbo3):   62.50 MiB"

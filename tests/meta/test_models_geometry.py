@@ -173,6 +173,7 @@ def test_shipped_layers_match_facts() -> None:
         "qwen3.6-27b": (0, 16),
         "gemma3-270m": (15, 3),
         "smollm2-135m": (0, 30),
+        "kv-types": (1, 1),
     }
     assert all(shipped_geometry(name).layers[-1].kind == "global" for name in counts)
 

@@ -111,6 +111,17 @@ def test_every_measured_number_links_to_its_record() -> None:
     assert {f"e{record.seq}" for record in five_states().evidence} <= set(page.ids())
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_chart_without_verdicts_says_its_numbers_in_words(lang: str) -> None:
+    figure = re.search(r'<figure class="chart" id="chart-savings".*?</figure>', five_html(lang), re.DOTALL)
+    assert figure
+    assert figure[0].count("<svg role=") == 6
+    told = re.findall(r"<desc [^>]*>(.*?)</desc>", figure[0])
+    assert len(told) == 6
+    assert all(number in told[4] for number in ("11,440.00", "6,077.50", "2,636.56", "2,234.38"))
+    assert "v-" not in re.sub(r"lane_\w+", "", figure[0])
+
+
 def test_the_verdict_stands_before_everything_else() -> None:
     html = five_html("en")
     assert html.index('id="verdict"') < html.index('id="matrix"') < html.index('id="goal"') < html.index('id="evidence"')

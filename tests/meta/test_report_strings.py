@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.catalog.load import load_requirements
 from fixtures.catalog.types import Marker, Role
+from fixtures.records.audit import AuditItem, Reading
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import SignOff, Verdict
 from fixtures.report.errors import ReportError
@@ -21,7 +22,21 @@ from fixtures.report.strings import LANGUAGES, SOURCE_LANGUAGE, strings
 ROOM = Path(__file__).parents[2] / "fixtures" / "report"
 TEMPLATES = sorted((ROOM / "templates").rglob("*.html"))
 # groups whose keys are composed at run time from an enumeration, a catalog id or a section id
-COMPOSED = ("area.", "banner.lead_", "column.", "coverage.", "file.", "headline.", "language.", "ledger.", "marker.", "method.", "role.")
+COMPOSED = (
+    "area.",
+    "banner.lead_",
+    "column.",
+    "coverage.",
+    "file.",
+    "finding.",
+    "headline.",
+    "language.",
+    "ledger.",
+    "marker.",
+    "method.",
+    "role.",
+)
+COMPOSED += ("audit.item.", "audit.reading.", "audit.step.")
 COMPOSED += ("runbook.rule_", "section.", "series.", "signoff.", "speed.chart_", "tier.", "verdict.")
 
 
@@ -81,6 +96,10 @@ def test_every_composed_key_exists() -> None:
     composed += [f"headline.{headline}" for headline in Headline] + [f"banner.lead_{headline}" for headline in Headline]
     composed += [f"marker.{marker}" for marker in Marker] + [f"ledger.{status}" for status in EvidenceStatus]
     composed += [f"area.{item.area}" for item in load_requirements()]
+    composed += [f"audit.item.{item}" for item in AuditItem] + [f"audit.reading.{reading}" for reading in Reading]
+    composed += [
+        f"audit.step.{item}" for item in AuditItem if item not in (AuditItem.MEMORY, AuditItem.SERVER)
+    ]  # only told, never in the way
     assert [key for key in composed if key not in strings("en").messages] == []
 
 

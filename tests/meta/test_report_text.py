@@ -150,6 +150,12 @@ def test_limit_is_shown_with_its_direction(kind: str, text: str, measured: float
     assert numbers.limit_text(_judged(limit, measured)) == text
 
 
+@pytest.mark.parametrize("measured", [359.375, 359.38, 359.385, 359.4])
+def test_an_exact_limit_keeps_its_sign_halfway_into_its_tolerance(measured: float) -> None:
+    limit = Limit(reference=359.38, kind="equal", tolerance=0.01, unit="MiB", source="seed")
+    assert numbers.limit_text(_judged(limit, measured)) == "359.38 ± 0.01"
+
+
 def test_margin_keeps_its_sign() -> None:
     assert numbers.signed(0.5, "t/s") == "+0.50"
     assert numbers.signed(-3.68, "t/s") == "−3.68"
