@@ -151,8 +151,9 @@ class TestEngine:
     def asked(family, candidate, host, monkeypatch):
         help_texts = [(DATA / "help" / f"{family}.{kind}.txt").read_text("utf-8") for kind in ("version", "help")]
         dialect = parse_dialect(*help_texts)
-        manifest = type("Manifest", (), {"engine_id": "abc"})
-        monkeypatch.setattr(Workbench, "find_engine", lambda self: type("Engine", (), {"manifest": manifest}))
+        engine = type("Engine", (), {"manifest": type("Manifest", (), {"engine_id": "abc", "files": {}})})
+        monkeypatch.setattr(Workbench, "find_engine", lambda self: engine)
+        monkeypatch.setattr(Workbench, "engine", engine)  # its identity is asked for what its types weigh
         monkeypatch.setattr(Workbench, "dialect", dialect)
         return audit_engine.capabilities(subject(host, candidate))
 
