@@ -40,7 +40,8 @@ class Side:
         argv = [engine.bench, "-m", model, "-t", "1", "-p", "0", "-n", str(_TOKENS), "-d", str(self.depth), "-fa", "1", "-r", "3"]
         argv += ["-ctk", self.k_type, "-ctv", self.v_type, "-o", "json"]
         done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
-        return statistics.median(json.loads(done.stdout)[0]["samples_ns"]) / 1e9
+        samples_ns: list[int] = json.loads(done.stdout)[0]["samples_ns"]
+        return statistics.median(samples_ns) / 1e9
 
 
 def _ratio(one: Side, other: Side) -> Callable[[], float]:
