@@ -95,6 +95,20 @@ def test_the_suite_says_blocked_where_a_lane_does_not_fit_the_model(tmp_path):
     assert len(session.launches()) == 2  # start and end of the good one: the other was never tried
 
 
+def test_the_coherence_gate_sees_what_3_bits_do_to_a_small_model(tmp_path):
+    """Speed, sizes and drafting are fine, the text is not: 270 million weights with one KV head do not bear this lane."""
+    gemma = 'target = { kind = "registry", model = "gemma3-270m" }'
+    host = child_session.write_host(tmp_path, port=18455, other=gemma)
+    good, other = host.read_text().split("[models.other]")
+    other = other.replace('api = "chat"', 'api = "completion"', 1).replace('"zh_marker"', '"repeat_line"')
+    for lane, status in (("q8", 0), ("k3v3", 1)):
+        host.write_text(good + "[models.other]" + f'lane = "{lane}"'.join(other.rsplit('lane = "q8"', 1)))
+        session = child_session.start(host, tmp_path / lane, "-m", "coherence or kv", "-k", "other")
+        assert session.wait() == status, session.output
+        assert session.record("KV-1", "other-q8")["status"] == "measured"
+        assert session.record("COH-1", "other-q8")["measured"]["text_ok"] is (status == 0)
+
+
 # -- operations
 
 
