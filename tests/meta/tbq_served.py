@@ -22,12 +22,12 @@ class Served:
 
     def __init__(self, running: RunningServer) -> None:
         self.running = running
-        self._http = httpx.Client(base_url=running.client.base_url, timeout=300, trust_env=False)
+        self.http = httpx.Client(base_url=running.client.base_url, timeout=300, trust_env=False)
 
     def complete(self, prompt: str | list[int], **params: object) -> dict:
         """`/completion`, greedy, one token unless told otherwise, with the distribution of each."""
         body = {"prompt": prompt, "n_predict": 1, "n_probs": TOP, "temperature": 0, "top_k": 1, **params}
-        return self._http.post("/completion", json=body).raise_for_status().json()
+        return self.http.post("/completion", json=body).raise_for_status().json()
 
     def next_token(self, prompt: str | list[int], **params: object) -> Distribution:
         """What the model expects after `prompt`."""
@@ -35,7 +35,7 @@ class Served:
 
     def slot(self, action: str, file: str) -> httpx.Response:
         """Save or restore slot 0."""
-        return self._http.post("/slots/0", params={"action": action}, json={"filename": file})
+        return self.http.post("/slots/0", params={"action": action}, json={"filename": file})
 
 
 @contextmanager
@@ -46,7 +46,9 @@ def served(model: Path, port: int, log: Path, k_type: str, v_type: str, *flags: 
     common = ("--port", str(port), "-t", "1", "-fa", "on", "-fit", "off", "-lv", "4", "--alias", alias, "-ctk", k_type, "-ctv", v_type)
     command = CommandLine(argv=(str(server), "-m", str(model), *common, *flags), env={"PATH": "/usr/bin:/bin"}, policy_env={})
     with launch(LaunchPlan(command, port, alias, model, log, 120.0, 300.0, 10.0)) as running:
-        yield Served(running)
+        server = Served(running)
+        with server.http:
+            yield server
 
 
 def distributions(answer: dict) -> list[Distribution]:

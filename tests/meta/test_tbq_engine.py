@@ -1,7 +1,7 @@
 """The TBQ types in a real server: the seed's sizes, refusals, and the operations that read and write the cache in other ways.
 
 Each operation is compared with the same operation under F16 KV: the mean KL divergence of the next token must stay within the lane's
-limit. A prompt's own cache that was damaged would be as far off as another prompt's, which is checked, too.
+limit. Another context, as a cache that was mixed up would show it, is much further off: that is checked, too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from llama_build import EngineRequest, build_engine
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 LANES = {"f16": ("f16", "f16"), "k3v3": ("tbq3_0", "tbq3_0"), "k3v4": ("tbq3_0", "tbq4_0")}
-# twice the lane's mean KL divergence on gemma3-270m, in nats: see test_tbq_quality
-LIMITS = {"k3v3": 1.5, "k3v4": 1.3}
+# one and a half of the lane's mean KL divergence on gemma3-270m, in nats: see test_tbq_quality
+LIMITS = {"k3v3": 1.1, "k3v4": 1.0}
 
 
 # -- sizes
@@ -92,7 +92,9 @@ def test_the_suite_says_blocked_where_a_lane_does_not_fit_the_model(tmp_path):
     assert record["status"] == "blocked"
     assert "lane k3v3 does not fit model" in record["reason"]
     assert "its K type tbq3_0 needs heads of a multiple of 128, and the model has head_dim 64" in record["reason"]
-    assert len(session.launches()) == 2  # start and end of the good one: the other was never tried
+    arms = {(launch["candidate"], launch["arm"]) for launch in session.launches()}
+    assert ("good-q8", "production") in arms
+    assert not [arm for name, arm in arms if name == "other-q8" and not arm.startswith("micro")], "it was tried all the same"
 
 
 def test_the_coherence_gate_sees_what_3_bits_do_to_a_small_model(tmp_path):
@@ -135,12 +137,12 @@ def mean(values):
 def judge(by_lane):
     """`by_lane`: lane -> distributions of the same contexts, in order."""
     base = by_lane["f16"]
+    mixed_up = mean(divergence(ours, theirs) for ours, theirs in zip(base, base[1:] + base[:1], strict=True))
     for lane, limit in LIMITS.items():
         off = mean(divergence(ours, theirs) for ours, theirs in zip(base, by_lane[lane], strict=True))
-        unrelated = mean(divergence(ours, theirs) for ours, theirs in zip(base, by_lane[lane][1:] + by_lane[lane][:1], strict=True))
-        print(f"{lane}: {off:.3f} nats, of unrelated contexts {unrelated:.3f}")
+        print(f"{lane}: {off:.3f} nats from F16 KV; another context is {mixed_up:.3f} off")
         assert off <= limit, f"{lane}: {off:.3f} nats from F16 KV after the same operation, limit {limit}"
-        assert unrelated > limit, f"{lane}: an unrelated context is {unrelated:.3f} nats off: this comparison sees nothing"
+        assert mixed_up > 2 * limit, f"another context is only {mixed_up:.3f} nats off: this comparison sees nothing"
 
 
 def test_cache_reuse(gemma, text, tmp_path):
@@ -149,7 +151,7 @@ def test_cache_reuse(gemma, text, tmp_path):
     def ask(lane):
         found = []
         with served(gemma, 18442, tmp_path / lane, *LANES[lane], "-c", "2048", "-np", "1", "--cache-reuse", "32", "--swa-full") as server:
-            for piece in pieces(text, 12, 2400):
+            for piece in pieces(text, 8, 2400):
                 tokens = server.running.client.tokenize(piece)[:500]
                 server.complete(tokens)
                 answer = server.complete(tokens[:100] + tokens[200:])
@@ -169,7 +171,7 @@ def test_context_shift(gemma, text, tmp_path):
         found = []
         flags = ("-c", "512", "-np", "1", "--context-shift", "--swa-full")
         with served(gemma, 18443, tmp_path / lane, *LANES[lane], *flags) as server:
-            for piece in pieces(text, 3, 2400):
+            for piece in pieces(text, 2, 2400):
                 tokens = server.running.client.tokenize(piece)[:470]
                 answer = server.complete(tokens, n_predict=len(digits), grammar=grammar, cache_prompt=False)
                 assert answer["content"] == digits
@@ -177,9 +179,7 @@ def test_context_shift(gemma, text, tmp_path):
                 found += distributions(answer)[60:]  # the shift comes at the 42nd
         return found
 
-    by_lane = {lane: ask(lane) for lane in LANES}
-    for lane, limit in LIMITS.items():
-        assert mean(map(divergence, by_lane["f16"], by_lane[lane])) <= limit
+    judge({lane: ask(lane) for lane in LANES})
 
 
 def test_slot_save_and_restore(gemma, text, tmp_path):
@@ -189,7 +189,8 @@ def test_slot_save_and_restore(gemma, text, tmp_path):
         flags = ("-c", "2048", "-np", "1", "--slot-save-path", str(folder), "--swa-full")
         with served(gemma, 18444, folder / "log", *types, *flags) as server:
             prompt = text[:2000]
-            before = server.complete(prompt, n_predict=24)
+            server.complete(prompt)
+            before = server.complete(prompt, n_predict=24)  # of the cache but for the last token, as after a restore
             assert server.slot("save", "one").status_code == 200
             server.complete(text[4000:6000], n_predict=8)
             assert server.slot("restore", "one").status_code == 200
@@ -213,6 +214,6 @@ def test_four_slots_with_a_cache_each(gemma, text, tmp_path):
         with served(gemma, 18445, tmp_path / lane, *LANES[lane], "-c", "4096", "-np", "4", "-no-kvu") as server:
             assert "4/4 seqs" in (tmp_path / lane).read_text()
             with ThreadPoolExecutor(4) as pool:
-                return list(pool.map(lambda piece: server.next_token(piece, cache_prompt=False), pieces(text, 16, 900)))
+                return list(pool.map(lambda piece: server.next_token(piece, cache_prompt=False), pieces(text, 12, 900)))
 
     judge({lane: ask(lane) for lane in LANES})

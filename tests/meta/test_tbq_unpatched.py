@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import cache
 
 import pytest
 
@@ -17,6 +18,7 @@ pytestmark = [pytest.mark.runtime, pytest.mark.long]  # a cold run builds the un
 CHUNK = re.compile(r"\[(\d+)\]([\d.]+)")
 
 
+@cache
 def perplexities(recipe, kv_type):
     """The running value after each chunk, as printed, and the final line's."""
     program, model = build_engine(EngineRequest.named(recipe)).perplexity, ensure_registry_model("gemma3-270m")
