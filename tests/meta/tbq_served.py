@@ -13,7 +13,7 @@ from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchPlan, RunningServer, launch
 from llama_build import EngineRequest, build_engine
 
-TOP = 200  # tokens of a distribution that are told apart; the rest is one event
+TOP = 200  # tokens that a distribution names
 Distribution = dict[int, float]  # token -> probability
 
 
@@ -57,8 +57,6 @@ def distributions(answer: dict) -> list[Distribution]:
 
 
 def divergence(base: Distribution, other: Distribution) -> float:
-    """KL divergence in nats over the tokens that both name and the rest as one: never more than the true one."""
-    common = base.keys() & other.keys()
-    events = [(base[token], other[token]) for token in common]
-    events.append((1 - sum(p for p, _ in events), 1 - sum(q for _, q in events)))
-    return sum(p * math.log(p / max(q, 1e-9)) for p, q in events if p > 1e-9)
+    """KL divergence in nats over the tokens that `base` names; one that `other` does not name counts as its least likely named one."""
+    least = min(other.values())
+    return sum(p * math.log(p / other.get(token, least)) for token, p in base.items() if p > 0)

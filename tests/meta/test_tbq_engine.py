@@ -22,8 +22,8 @@ from llama_build import EngineRequest, build_engine
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 LANES = {"f16": ("f16", "f16"), "k3v3": ("tbq3_0", "tbq3_0"), "k3v4": ("tbq3_0", "tbq4_0")}
-# one and a half of the lane's mean KL divergence on gemma3-270m, in nats: see test_tbq_quality
-LIMITS = {"k3v3": 1.1, "k3v4": 1.0}
+# twice the lane's mean KL divergence on gemma3-270m, in nats: see test_tbq_quality
+LIMITS = {"k3v3": 1.5, "k3v4": 1.3}
 
 
 # -- sizes

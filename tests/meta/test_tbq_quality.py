@@ -1,17 +1,18 @@
 """What the KV types cost in quality: KL divergence from F16 KV of the same weights, by llama-perplexity, for every pair of types.
 
-Measured on gemma3-270m, whose heads are few and wide: it suffers far more from 3 bits than the models that the lanes are for.
+Measured on gemma3-270m, a small model with one KV head: the numbers say nothing about the large models that the lanes are for.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fixtures.measure.prompts import corpus_path
 from fixtures.models.registry import ensure_registry_model
@@ -64,14 +65,29 @@ def test_every_pair_runs_and_is_finite(divergence):
     assert min(chunks.mean() for pair, chunks in divergence.items() if "tbq3_0" in pair) > 0.01  # the types are in effect
 
 
+def steps(divergence, side):
+    """(better, worse) -> difference of the divergence, by the other side's type and chunk. Positive where the better type is worse."""
+    for better, worse in ORDERED:
+        pairs = [((better, other), (worse, other)) if side == "K" else ((other, better), (other, worse)) for other in TYPES]
+        yield (better, worse), np.array([divergence[good] - divergence[bad] for good, bad in pairs])
+
+
+def beyond_noise(differences, comparisons):
+    """Whether the mean is above 0 by more than two paired standard errors, for few chunks and so many comparisons."""
+    sigmas = stats.t.isf(stats.norm.sf(2) / comparisons, len(differences) - 1)
+    return differences.mean() > sigmas * differences.std(ddof=1) / len(differences) ** 0.5
+
+
 @pytest.mark.parametrize("side", ["K", "V"])
 def test_better_types_are_better_on_each_side(divergence, side):
-    """Componentwise order: no pair beats the one that has a better type on one side, by more than 2 paired standard errors."""
-    for (better, worse), other in product(ORDERED, TYPES):
-        good, bad = ((better, other), (worse, other)) if side == "K" else ((other, better), (other, worse))
-        difference = divergence[good] - divergence[bad]
-        error = difference.std(ddof=1) / CHUNKS**0.5
-        assert difference.mean() <= 2 * error, f"{good} {divergence[good].mean():.4f} is worse than {bad} {divergence[bad].mean():.4f}"
+    """Componentwise order: with all types of the other side together, and with each of them.
+
+    Once K costs more than a tenth of a nat, what V adds is lost in the noise: single pairs may come out in any order.
+    """
+    for step, by_other in steps(divergence, side):
+        assert not beyond_noise(by_other.mean(axis=0), 1), step
+        for other, differences in zip(TYPES, by_other, strict=True):
+            assert not beyond_noise(differences, len(ORDERED) * len(TYPES)), (step, other)
 
 
 def test_the_lanes_are_where_they_claim_to_be(divergence):
@@ -81,8 +97,9 @@ def test_the_lanes_are_where_they_claim_to_be(divergence):
     assert mean["tbq3_0", "tbq4_0"] < mean["tbq3_0", "tbq3_0"]
 
 
-def test_the_order_can_be_seen_to_fail(divergence):
-    """Types swapped: the sure steps are recognised as wrong."""
-    for better, worse in pairwise(("q8_0", "tbq4_0", "tbq3_0")):
-        difference = divergence[worse, worse] - divergence[better, better]
-        assert difference.mean() > 2 * difference.std(ddof=1) / CHUNKS**0.5
+@pytest.mark.parametrize("side", ["K", "V"])
+def test_the_order_can_be_seen_to_fail(divergence, side):
+    """Types swapped: what 8 or 4 bits save against 3 is far above the noise, on either side."""
+    found = {step: beyond_noise(-by_other.mean(axis=0), 1) for step, by_other in steps(divergence, side)}
+    assert found["q4_0", "tbq3_0"]
+    assert found["tbq4_0", "tbq3_0"]
