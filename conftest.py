@@ -3,6 +3,7 @@
 pytest_plugins = [
     "fixtures.plugins.options",
     "fixtures.plugins.doctor",
+    "fixtures.plugins.attest",
     "fixtures.plugins.gates",
     "fixtures.plugins.session",
     "fixtures.plugins.lifecycle",

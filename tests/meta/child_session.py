@@ -129,11 +129,15 @@ class Session:
         file = self.folder / "launches.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def own_launches(self):
+        """Starts of the candidates' own arms: a micro-twin is only launched for a KV type that no session has learnt yet."""
+        return [entry for entry in self.launches() if entry["ended"] is None and not entry["arm"].startswith("micro")]
+
     def wait_for_launch(self, number=1, timeout=120):
-        """The pid of the numbered launch, as soon as it is on record."""
+        """The pid of the numbered launch of a candidate's own arm, as soon as it is on record."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and self.process.poll() is None:
-            started = [entry for entry in self.launches() if entry["ended"] is None] if any(self.reports.glob("*/launches.jsonl")) else []
+            started = self.own_launches() if any(self.reports.glob("*/launches.jsonl")) else []
             if len(started) >= number:
                 return started[number - 1]["pid"]
             time.sleep(0.05)

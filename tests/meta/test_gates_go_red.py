@@ -32,7 +32,7 @@ def test_another_k_type_than_asked_fails_kv_and_the_unit_check(tmp_path):
 
 
 def test_swapped_types_fail_kv_though_the_bytes_in_all_are_right(tmp_path):
-    output = run(tmp_path, 18530, "/^-ctk$/{n;s/.*/q4_0/};/^-ctv$/{n;s/.*/q8_0/}", "kv", lane="q8q4")
+    output = run(tmp_path, 18590, "/^-ctk$/{n;s/.*/q4_0/};/^-ctv$/{n;s/.*/q8_0/}", "kv", lane="q8q4")
     assert "FAIL: other-q8 KV-1" in output
     assert "K was asked as q8_0 (8.5 bits per weight) and takes 4.5; the log calls it q4_0" in output
     assert "V was asked as q4_0 (4.5 bits per weight) and takes 8.5; the log calls it q8_0" in output

@@ -161,7 +161,7 @@ def test_a_turbo3_of_another_size_fails_with_both_numbers(tmp_path):
     """An unknown fork has a `turbo3` that packs like another type: the lane declares 3.125 bits, and the gate says both."""
     folder = forged_engine(tmp_path / "engine", FAKE_HELP, "/^-ct[kv]$/{n;s/turbo3/q4_0/}")
     assert "turbo3" in probe_dialect(folder / "llama-server").kv_types
-    host = child_session.write_host(tmp_path, port=18520, recipe="path", engine=f'path = "{folder}"\ncommit = "0c1e57098bba"')
+    host = child_session.write_host(tmp_path, port=18580, recipe="path", engine=f'path = "{folder}"\ncommit = "0c1e57098bba"')
     host.write_text(host.read_text().replace('lane = "q8"', 'lane = "k3v3"', 1))
     session = child_session.start(host, tmp_path / "reports", "-m", "kv", "--fresh")
     assert session.wait() == 1, session.output
@@ -176,7 +176,7 @@ def test_a_turbo3_of_another_size_fails_with_both_numbers(tmp_path):
 def test_a_type_that_is_replaced_for_k_alone_fails(tmp_path):
     """As forks do when K and V have the same type: K silently becomes q8_0."""
     folder = forged_engine(tmp_path / "engine", "", "/^-ctk$/{n;s/q4_0/q8_0/}")
-    host = child_session.write_host(tmp_path, port=18525, recipe="path", engine=f'path = "{folder}"\ncommit = "0c1e57098bba"')
+    host = child_session.write_host(tmp_path, port=18585, recipe="path", engine=f'path = "{folder}"\ncommit = "0c1e57098bba"')
     host.write_text(host.read_text().replace('lane = "q8"', 'lane = "q4"', 1))
     session = child_session.start(host, tmp_path / "reports", "-m", "kv", "--fresh")
     assert session.wait() == 1, session.output

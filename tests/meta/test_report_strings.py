@@ -37,7 +37,7 @@ COMPOSED = (
     "role.",
 )
 COMPOSED += ("audit.item.", "audit.reading.", "audit.step.")
-COMPOSED += ("runbook.rule_", "section.", "series.", "signoff.", "speed.chart_", "tier.", "verdict.")
+COMPOSED += ("runbook.rule_", "speed.differs_", "speed.finding_", "section.", "series.", "signoff.", "speed.chart_", "tier.", "verdict.")
 
 
 def _catalogue() -> dict[str, Any]:
