@@ -16,9 +16,11 @@ from fixtures.catalog.load import load_lanes
 from fixtures.models.geometry import read_geometry, shipped_geometry
 from fixtures.models.savings import savings_table
 from fixtures.models.shapes import Gemma4Shape, shipped_shape, shipped_shapes
+from fixtures.models.twins.gemma4 import write_keys
 
 _MODEL = "gemma4-31b"
 _VOCABULARY = 262_144
+_HIDDEN = 5376
 _FILE_BYTES = 19 * 2**30
 _TENSORS_A_LAYER = 14
 
@@ -54,16 +56,7 @@ def _write_sparse(path: Path) -> None:
     if not isinstance(shape, Gemma4Shape):
         raise TypeError(f"{_MODEL} is no Gemma 4")
     writer = gguf.GGUFWriter(None, shape.architecture)
-    writer.add_embedding_length(5376)
-    writer.add_block_count(shape.layers)
-    writer.add_head_count(shape.q_heads)
-    writer.add_head_count_kv([shape.kv_heads_swa if is_swa else shape.kv_heads_global for is_swa in shape.swa_pattern])
-    writer.add_key_length(shape.head_dim_global)
-    writer.add_value_length(shape.head_dim_global)
-    writer.add_key_length_swa(shape.head_dim_swa)
-    writer.add_value_length_swa(shape.head_dim_swa)
-    writer.add_sliding_window(shape.window)
-    writer.add_sliding_window_pattern(shape.swa_pattern)
+    write_keys(writer, _MODEL, shape, shape.swa_pattern, shape.shared_kv_layers, _HIDDEN)
     writer.add_tokenizer_model("llama")
     writer.add_token_list([f"token {number}" for number in range(_VOCABULARY)])
     writer.add_token_scores([0.0] * _VOCABULARY)

@@ -97,6 +97,9 @@ def test_a_baseline_that_cannot_be_one_is_refused(tmp_path):
     ledger = damaged / "evidence.jsonl"
     ledger.write_bytes(ledger.read_bytes().replace(b'"seq":1,', b'"seq":7,', 1))
     assert "is damaged: record 1" in refused(damaged)
+    ledger.write_bytes((folder / "evidence.jsonl").read_bytes())
+    (damaged / "verdict.json").write_text('{"run": 1}')
+    assert "verdict.json cannot be read by this version of the suite" in refused(damaged)
     again = child_session.start(host, tmp_path / "again", "-m", "signoff", f"--baseline={folder}")
     assert again.wait() == 0, again.output
     assert f"since {folder.name}" in again.output

@@ -14,7 +14,7 @@ from fixtures.catalog.types import Arm, Candidate, Host
 from fixtures.engine.command import LAUNCHED_ARMS, CommandLine, perplexity_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.dialect import Dialect, EngineCannot, parse_dialect, probe_dialect
-from llama_build import BuiltEngine, EngineRequest, find_engine
+from llama_build import BuiltEngine, EngineRequest, build_engine
 
 HELP = Path(__file__).parent / "data" / "help"
 
@@ -130,10 +130,7 @@ def test_that_program_refuses_what_its_dialect_does_not_have(family: str, host: 
 
 @pytest.fixture
 def pinned() -> BuiltEngine:
-    engine = find_engine(EngineRequest.named("pinned+tbq"))
-    if engine is None:
-        pytest.skip("the local engine is not built on this machine yet: make engine")
-    return engine
+    return build_engine(EngineRequest.named("pinned+tbq"))
 
 
 @pytest.mark.runtime

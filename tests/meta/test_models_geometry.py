@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.models.artefacts import ArtefactError
 from fixtures.models.geometry import KvLayer, read_geometry, shipped_geometry
-from fixtures.models.registry import find_registry_model
+from fixtures.models.registry import ensure_registry_model
 from fixtures.models.shapes import shipped_shapes
 from fixtures.models.twins import TWINS, ensure_twin
 
@@ -187,7 +187,5 @@ def test_a_twin_reads_back_as_the_model_it_stands_for(twin: str, tmp_path: Path,
 
 @pytest.mark.parametrize("key", ["gemma3-270m", "smollm2-135m"])
 def test_real_models_are_as_shipped(key: str) -> None:
-    path = find_registry_model(key)
-    if path is None:
-        pytest.skip(f"{key} has not been fetched on this machine")
+    path = ensure_registry_model(key)
     assert read_geometry(path).model_copy(update={"name": key}) == shipped_geometry(key)

@@ -16,10 +16,10 @@ from fixtures.engine.logs import read_log_file, tail
 from fixtures.engine.process import EngineProcess, wait_until
 from fixtures.models.geometry import KvGeometry, read_geometry
 from fixtures.models.kv_size import BPW, KvShape, kv_size
-from fixtures.models.registry import find_registry_model
+from fixtures.models.registry import ensure_registry_model
 from fixtures.models.twins import ensure_twin
 from fixtures.models.twins.scripts import shipped_scripts
-from llama_build import EngineRequest, find_engine
+from llama_build import EngineRequest, build_engine
 
 pytestmark = pytest.mark.runtime
 
@@ -31,10 +31,7 @@ RECURRENT = re.compile(r"RS buffer size =\s*([\d.]+) MiB")
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    engine = find_engine(EngineRequest.named("pinned+tbq"))
-    if engine is None:
-        pytest.skip("the pinned engine is not built on this machine yet: make engine")
-    return engine.server
+    return build_engine(EngineRequest.named("pinned+tbq")).server
 
 
 Serve = Callable[..., "contextmanager[tuple[LlamaClient, Path]]"]
@@ -155,9 +152,7 @@ def test_hybrid_allocates_what_was_computed(serve: Serve, shape: KvShape, types:
 @pytest.mark.parametrize("n_ctx", [2048, 8192])
 @pytest.mark.parametrize("key", ["gemma3-270m", "smollm2-135m"])
 def test_real_model_allocates_what_was_computed(serve: Serve, key: str, n_ctx: int, types: tuple[str, str]) -> None:
-    model = find_registry_model(key)
-    if model is None:
-        pytest.skip(f"{key} has not been fetched on this machine")
+    model = ensure_registry_model(key)
     compare(serve, model, read_geometry(model), KvShape(n_ctx=n_ctx), types)
 
 

@@ -14,9 +14,9 @@ from fixtures.engine.logs import tail
 from fixtures.engine.process import EngineProcess, wait_until
 from fixtures.measure.checks import run_checks
 from fixtures.measure.prompts import load_prompt, load_speed_set
-from fixtures.models.registry import find_registry_model
+from fixtures.models.registry import ensure_registry_model
 from fixtures.records.engine import Reply
-from llama_build import EngineRequest, find_engine
+from llama_build import EngineRequest, build_engine
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
@@ -28,10 +28,7 @@ MAX_TOKENS = 64
 @contextmanager
 def served(model: str, kv: str, log: Path) -> Iterator[LlamaClient]:
     """A server with the local stand-ins' drafting. One thread: spinning threads crawl on a busy machine."""
-    engine = find_engine(EngineRequest.named("pinned+tbq"))
-    path = find_registry_model(model)
-    if engine is None or path is None:
-        pytest.skip(f"the pinned engine or {model} is not in the cache yet: make engine, make signoff")
+    engine, path = build_engine(EngineRequest.named("pinned+tbq")), ensure_registry_model(model)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -106,30 +106,36 @@ class TestTerminal:
         assert "\x1b" not in render_audit([line], 80)
 
 
-class TestPage:
-    """The same table on the page."""
-
-    @staticmethod
-    def page(lang):
-        sample = run_of(host_of("dgx"), FIVE_STATES)
-        kept = [e for e in sample.evidence if e.requirement != "AUD-5"]
-        found = next(iter(dgx_records()))
-        gate = next(e for e in sample.evidence if e.requirement == "AUD-5" and e.candidate == "31b-k3v3")
-        audited = gate.model_copy(update={"status": found.status, "reason": found.reason, "raw": found.raw, "measured": found.measured})
-        sample = sample._replace(evidence=(*kept, audited))
-        return render_page(build_page(**sample._asdict(), lang=lang))
-
-    def test_english(self):
-        html = self.page("en")
-        assert "What was read, what it means, and what to do" in html
-        assert "taken by python (PID 2317) (31b-k3v3)" in html
-        assert "344.0 % of a core, 50 % allowed: asr PID 2378446" in html
-        assert "stop its holder or give it another port" in html
-
-    def test_traditional_chinese(self):
-        html = self.page("zh-TW")
-        assert "讀值、判斷與下一步" in html
-        assert "被佔用：python (PID 2317)（31b-k3v3）" in html
-        assert "單核 344.0%，上限 50%：asr PID 2378446" in html
-        assert "空閒：無人持有的過期鎖檔" in html
-        assert "停掉佔用者或改用別的連接埠" in html
+@pytest.mark.parametrize(
+    ("lang", "told"),
+    [
+        (
+            "en",
+            (
+                "What was read, what it means, and what to do",
+                "taken by python (PID 2317) (31b-k3v3)",
+                "344.0 % of a core, 50 % allowed: asr PID 2378446",
+                "stop its holder or give it another port",
+            ),
+        ),
+        (
+            "zh-TW",
+            (
+                "讀值、判斷與下一步",
+                "被佔用：python (PID 2317)（31b-k3v3）",
+                "單核 344.0%，上限 50%：asr PID 2378446",
+                "空閒：無人持有的過期鎖檔",
+                "停掉佔用者或改用別的連接埠",
+            ),
+        ),
+    ],
+)
+def test_the_page_has_the_same_table(lang, told):
+    sample = run_of(host_of("dgx"), FIVE_STATES)
+    kept = [e for e in sample.evidence if e.requirement != "AUD-5"]
+    found = next(iter(dgx_records()))
+    gate = next(e for e in sample.evidence if e.requirement == "AUD-5" and e.candidate == "31b-k3v3")
+    audited = gate.model_copy(update={"status": found.status, "reason": found.reason, "raw": found.raw, "measured": found.measured})
+    sample = sample._replace(evidence=(*kept, audited))
+    html = render_page(build_page(**sample._asdict(), lang=lang))
+    assert [text for text in told if text not in html] == []
