@@ -11,7 +11,7 @@ from llama_build.builder import build_engine, find_engine
 from llama_build.presets import load_presets
 from llama_build.types import BuildError, EngineRequest
 
-DEFAULT_RECIPE = "pinned"  # the local host's: `make engine` builds what `make signoff` needs
+DEFAULT_RECIPE = "pinned+tbq"  # the local host's: `make engine` builds what `make signoff` needs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -84,7 +84,7 @@ SMOLLM2 = 'target = { kind = "registry", model = "smollm2-135m" }'
 NGRAM = "ngram_mod = true, ngram_n_match = 8, ngram_n_min = 4, ngram_n_max = 16"
 
 
-def write_host(folder, *, port, other=SMOLLM2, speculation=NGRAM, recipe="pinned", engine="", requests=4, ready_timeout_s=60.0):
+def write_host(folder, *, port, other=SMOLLM2, speculation=NGRAM, recipe="pinned+tbq", engine="", requests=4, ready_timeout_s=60.0):
     """A host with two candidates, `good-q8` and `other-q8`, on `port`+1 and `port`+2; returns its file."""
     name = f"meta{port}"
     fields = {"name": name, "port": port, "lock": folder / "run.lock", "other": other, "recipe": recipe, "engine": engine}
@@ -175,7 +175,7 @@ def wrapped_engine(folder, body):
     """The real engine behind a shell script, as `[engine]` keys; probes pass through. `body` may use $ENGINE."""
     folder.mkdir()
     script = folder / "llama-server"
-    server = build_engine(EngineRequest(recipe="pinned")).server
+    server = build_engine(EngineRequest.named("pinned+tbq")).server
     script.write_text(f'#!/bin/sh\nENGINE={server}\ncase "$*" in *--help*|*--version*) exec $ENGINE "$@";; esac\n{body}\n')
     script.chmod(0o755)
     return f'path = "{folder}"\ncommit = "0c1e57098bba"'

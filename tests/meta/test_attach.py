@@ -22,7 +22,7 @@ DRAFTING = ("--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec
 @pytest.fixture
 def live(tmp_path):
     """Starts a server as an owner would, log into a file; stopped by the test that owns it."""
-    engine = build_engine(EngineRequest(recipe="pinned"))
+    engine = build_engine(EngineRequest.named("pinned+tbq"))
     started = []
 
     def start(port, *flags):

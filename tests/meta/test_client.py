@@ -18,7 +18,7 @@ HELLO = [{"role": "user", "content": "Say hello."}]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("client")
-    engine, model = build_engine(EngineRequest(recipe="pinned")), ensure_registry_model("smollm2-135m")
+    engine, model = build_engine(EngineRequest.named("pinned+tbq")), ensure_registry_model("smollm2-135m")
     flags = ("-c", "1024", "-np", "1", "-t", "1", "--metrics", "--jinja", "--spec-type", "ngram-mod", "--alias", "the-client-test")
     argv = (str(engine.server), "-m", str(model), "--port", str(PORT), *flags)
     command = CommandLine(argv=argv, env={"PATH": "/usr/bin:/bin", "HOME": str(folder)}, policy_env={})

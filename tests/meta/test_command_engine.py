@@ -130,16 +130,16 @@ def test_that_program_refuses_what_its_dialect_does_not_have(family: str, host: 
 
 @pytest.fixture
 def pinned() -> BuiltEngine:
-    return build_engine(EngineRequest(recipe="pinned"))
+    return build_engine(EngineRequest.named("pinned+tbq"))
 
 
 @pytest.mark.runtime
-def test_the_pinned_engine_is_upstream_and_its_help_text_is_what_our_data_says(pinned: BuiltEngine) -> None:
+def test_the_local_engine_is_patched_upstream_and_its_help_text_is_what_our_data_says(pinned: BuiltEngine) -> None:
     real = probe_dialect(pinned.server)
-    assert (real.family, real.mtp_style, real.spec_types_stack, real.kv_log_verbosity) == ("upstream", "spec-draft-n-max", True, 4)
+    assert (real.family, real.mtp_style, real.spec_types_stack, real.kv_log_verbosity) == ("tbq-patch", "spec-draft-n-max", True, 4)
     assert {"draft-mtp", "ngram-mod"} <= set(real.spec_types)
     assert set(real.kv_types) == set(real.kv_bpw)
-    version, text = ((HELP / f"upstream.{part}.txt").read_text(encoding="utf-8") for part in ("version", "help"))
+    version, text = ((HELP / f"tbq-patch.{part}.txt").read_text(encoding="utf-8") for part in ("version", "help"))
     ours = parse_dialect(version, text)
     assert set(ours.flags) <= set(real.flags)
     assert set(ours.removed_flags) <= set(real.removed_flags)

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 @pytest.fixture(scope="module")
 def engine():
-    return build_engine(EngineRequest(recipe="pinned"))
+    return build_engine(EngineRequest.named("pinned+tbq"))
 
 
 def finished(host, tmp_path, *args):

@@ -144,7 +144,7 @@ def forged_engine(folder, help_edit, arguments_edit):
     """The real engine behind a script that edits what `--help` says and which arguments (one a line) arrive."""
     folder.mkdir()
     script = folder / "llama-server"
-    server = build_engine(EngineRequest(recipe="pinned")).server
+    server = build_engine(EngineRequest.named("pinned+tbq")).server
     probes = f'*--help*) $ENGINE --help | sed -e "{help_edit}"; exit;; *--version*) exec $ENGINE "$@";;'
     edited = f'set -- $(printf "%s\\n" "$@" | sed -e "{arguments_edit}")'
     script.write_text(f'#!/bin/sh\nENGINE={server}\ncase "$*" in {probes} esac\n{edited}\nexec $ENGINE "$@"\n')

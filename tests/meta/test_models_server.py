@@ -31,7 +31,7 @@ RECURRENT = re.compile(r"RS buffer size =\s*([\d.]+) MiB")
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    return build_engine(EngineRequest(recipe="pinned")).server
+    return build_engine(EngineRequest.named("pinned+tbq")).server
 
 
 Serve = Callable[..., "contextmanager[tuple[LlamaClient, Path]]"]

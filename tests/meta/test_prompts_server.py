@@ -28,7 +28,7 @@ MAX_TOKENS = 64
 @contextmanager
 def served(model: str, kv: str, log: Path) -> Iterator[LlamaClient]:
     """A server with the local stand-ins' drafting. One thread: spinning threads crawl on a busy machine."""
-    engine, path = build_engine(EngineRequest(recipe="pinned")), ensure_registry_model(model)
+    engine, path = build_engine(EngineRequest.named("pinned+tbq")), ensure_registry_model(model)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

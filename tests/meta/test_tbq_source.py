@@ -1,4 +1,4 @@
-"""Patch set tbq as code: the series applies, its kernels are right on x86 and Arm."""
+"""Patch set tbq as code: the series applies, its kernels are right on x86 and Arm, upstream's own tests pass on the built engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tbq_source import patched, series, unpatched
+from tbq_source import REQUEST, patched, series, unpatched
+
+from fixtures.catalog.load import load_host
+from llama_build import build_engine
+from llama_build.__main__ import DEFAULT_RECIPE
 
 HARNESS = Path(__file__).parent / "data" / "tbq_kernels.c"
 KERNELS = "ggml/src/ggml-cpu/tbq.c"
@@ -27,6 +31,10 @@ def done(*argv: object, cwd: Path | None = None, timeout: float = 600) -> subpro
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return patched(tmp_path_factory.mktemp("tbq") / "source")
+
+
+def test_the_local_host_is_what_make_engine_builds():
+    assert load_host("local").engine.recipe == DEFAULT_RECIPE == "pinned+tbq"
 
 
 def test_the_series_is_numbered_and_commented():
@@ -105,3 +113,49 @@ def test_a_wrong_neon_kernel_is_seen(source, tmp_path, right, wrong, said):
     bad.write_text(text.replace(right, wrong))
     binary = kernels(ARM_COMPILER, source, tmp_path / "check", "-static", kernel_file="ggml/src/ggml-cpu/tbq_wrong.c")
     assert said in done(ARM_RUNNER, binary).stdout
+
+
+# -- upstream's own tests, compiled from the patched source and linked to the libraries of the engine under test
+
+
+@pytest.fixture(scope="module")
+def upstream_test(source, tmp_path_factory):
+    engine = build_engine(REQUEST)
+    folder = tmp_path_factory.mktemp("upstream-tests")
+
+    def build(name):
+        libraries = [f"-l:{path.name}" for path in sorted(engine.folder.glob("libggml*.so"))]
+        link = [f"-L{engine.folder}", *libraries, f"-Wl,-rpath,{engine.folder}", "-pthread"]
+        argv = ["c++", "-std=c++17", "-O1", f"-I{source / 'ggml/include'}", source / "tests" / f"{name}.cpp", *link, "-o", folder / name]
+        made = done(*argv)
+        assert made.returncode == 0, made.stderr
+        return folder / name
+
+    return build
+
+
+@pytest.mark.long
+@pytest.mark.runtime
+def test_quantize_fns(upstream_test):
+    ran = done(upstream_test("test-quantize-fns"), "-v")
+    assert ran.returncode == 0, ran.stdout
+    for name in ("tbq3_0", "tbq4_0"):
+        lines = [line for line in ran.stdout.splitlines() if line.startswith(name)]
+        assert len(lines) == 13, lines  # 3 of upstream's own, 10 of the series
+        assert all(" ok " in line for line in lines)
+
+
+@pytest.mark.long
+@pytest.mark.runtime
+def test_backend_ops(upstream_test):
+    program = upstream_test("test-backend-ops")
+    for operation, least in (("FLASH_ATTN_EXT", 300), ("SET_ROWS", 40), ("CPY", 20), ("GET_ROWS", 10), ("MUL_MAT", 15)):
+        ran = done(program, "test", "-b", "CPU", "-o", operation, "-p", "tbq")
+        output = re.sub(r"\x1b\[\d*(;\d+)*m", "", ran.stdout)
+        cases = [line for line in output.splitlines() if line.lstrip().startswith(f"{operation}(")]
+        assert ran.returncode == 0, output[-2000:]
+        assert len(cases) >= least, operation
+        bad = [line for line in cases if not line.rstrip().endswith(": OK")]
+        assert not bad, bad
+        if operation == "FLASH_ATTN_EXT":
+            assert {re.search(r"hsk=(\d+)", line)[1] for line in cases} == {"128", "256", "512"}
