@@ -44,7 +44,7 @@ expires = "{expires}"
 
 def write_host(folder):
     """Five candidates on one small model; two of them owe a speed that no machine has. The one that noise voids comes last."""
-    fields = {"name": f"meta{PORT}", "port": PORT, "lock": folder / "run.lock", "recipe": "pinned", "engine": "", "other": ""}
+    fields = {"name": f"meta{PORT}", "port": PORT, "lock": folder / "run.lock", "recipe": "pinned+tbq", "engine": "", "other": ""}
     text = (
         child_session.HOST.format(**fields, requests=4, ready_timeout_s=60.0)
         .partition("[goal]")[0]

@@ -80,7 +80,7 @@ def first(tmp_path_factory):
     """The first run, with the folder that holds all it was made of."""
     folder = tmp_path_factory.mktemp("first")
     shutil.copy(corpus_path("readiness-bilingual"), folder / "corpus.txt")
-    shutil.copytree(build_engine(EngineRequest(recipe="pinned")).folder, folder / "engine", symlinks=True)
+    shutil.copytree(build_engine(EngineRequest.named("pinned+tbq")).folder, folder / "engine", symlinks=True)
     run = Run(write_host(folder))
     assert run.status == 0, run.output
     assert run.launched == ["llama-perplexity"] * 2, "its start and its end"
