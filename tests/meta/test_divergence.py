@@ -60,6 +60,7 @@ def test_f16_is_its_own_control(tmp_path):
 
 
 @pytest.mark.runtime
+@pytest.mark.long
 def test_a_lane_beyond_its_limit_is_red_and_advisory(tmp_path):
     """Planted: q4_0 held against what q8_0 gives. Nothing of the logits stays behind, and both lanes of a model share them."""
     before = set(cache_root().iterdir())
@@ -84,6 +85,7 @@ def test_a_lane_beyond_its_limit_is_red_and_advisory(tmp_path):
 
 
 @pytest.mark.runtime
+@pytest.mark.long
 def test_one_base_serves_all_lanes_of_a_model(tmp_path):
     host = host_with(tmp_path, 18680, "q4", 0.5)
     text = host.read_text().replace(EXEMPT, "").replace('model = "other"\nlane', 'model = "good"\nlane')
