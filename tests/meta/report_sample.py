@@ -123,6 +123,9 @@ def _facts(
         case "ppl":
             ppl = candidate.limits.ppl.reference if candidate.limits.ppl else 30.0
             basis = {"chunks": 64, "context": 512, "corpus_sha256": "5a" * 32, "engine": "0c1e57098bba43ac29e6e3b677cdceebdd22334f+tbq"}
+            if requirement.id == "PPL-2":
+                distance = {"kld": 0.31824, "kld_stderr": 0.0052, "same_top_pct": 80.8, "same_top_stderr_pct": 0.41}
+                return {**distance, **basis}, {"running": ["0.32010", "0.31824"], "log": f"{candidate.id}-kld.log"}
             return {"ppl": ppl, "stderr": 0.1812, **basis}, {"log": f"{candidate.id}-perplexity.log"}
         case "coherence":
             return _coherence_facts(owed, state, answers)
@@ -189,6 +192,8 @@ def _judgement(candidate: Candidate, requirement: Requirement, owed: Owed, state
         return Judgement(verdict=verdict, reason=reason, **against)
     if requirement.id == "COH-1" and not measured["text_ok"]:
         return Judgement(verdict=Verdict.FAIL, reason="text check failed: equals: line 1 differs at character 19")
+    if requirement.id == "PPL-2":
+        return Judgement(verdict=Verdict.BLOCKED, reason="the catalog has no reference for it", measured=measured["kld"])
     limits = {
         "TPS-2": ("accept_pct", candidate.limits.accept_pct),
         "KV-2": ("computed_mib", candidate.limits.kv_8k_mib),

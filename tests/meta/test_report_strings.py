@@ -12,6 +12,7 @@ import pytest
 
 from fixtures.catalog.load import load_requirements
 from fixtures.catalog.types import Marker, Role
+from fixtures.judge.comparison import Finding
 from fixtures.records.audit import AuditItem, Reading
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import SignOff, Verdict
@@ -106,12 +107,18 @@ def test_every_composed_key_exists() -> None:
     composed += [f"signoff.{signoff.name}" for signoff in SignOff] + [f"role.{role}" for role in Role]
     composed += [f"headline.{headline}" for headline in Headline] + [f"banner.lead_{headline}" for headline in Headline]
     composed += [f"marker.{marker}" for marker in Marker] + [f"ledger.{status}" for status in EvidenceStatus]
-    composed += [f"area.{item.area}" for item in load_requirements()]
+    composed += [f"area.{item.area}" for item in load_requirements()] + [f"comparison.finding_{finding}" for finding in Finding]
     composed += [f"audit.item.{item}" for item in AuditItem] + [f"audit.reading.{reading}" for reading in Reading]
     composed += [
         f"audit.step.{item}" for item in AuditItem if item not in (AuditItem.MEMORY, AuditItem.SERVER)
     ]  # only told, never in the way
     assert [key for key in composed if key not in strings("en").messages] == []
+
+
+def test_every_series_of_a_chart_has_its_colour() -> None:
+    named = {key.removeprefix("series.") for key in strings("en").messages if key.startswith("series.")}
+    style = (ROOM / "style.css").read_text("utf-8")
+    assert named - set(re.findall(r"\.b-(\w+)", style)) == set()
 
 
 def test_no_string_is_unused_and_none_is_missing() -> None:
