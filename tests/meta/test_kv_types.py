@@ -152,7 +152,7 @@ def forged_engine(folder, help_edit, arguments_edit):
     return folder
 
 
-FAKE_HELP = "s/allowed values: f32, /allowed values: turbo3, f32, /"
+FAKE_HELP = "s/allowed values: f32, /allowed values: turbo3, f32, /;s/, tbq[34]_0//g"  # a fork has its own types, not ours
 
 
 @pytest.mark.runtime
