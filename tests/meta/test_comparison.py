@@ -110,3 +110,8 @@ def test_chunks_must_pair(other):
 
 def test_only_clean_divergences_are_compared():
     assert compare_far(far(Q8), far(Q4), (Verdict.WAIVED, Verdict.PASS)).differing == ("conditions",)
+
+
+def test_one_factor_for_all_chunks_has_no_interval():
+    found = compare_far(far([0.01, 0.01]), far([0.02, 0.02]))
+    assert (found.differing, found.ratio) == (("chunks",), None)
