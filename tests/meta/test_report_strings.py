@@ -46,7 +46,6 @@ COMPOSED += (
     "section.",
     "series.",
     "signoff.",
-    "speed.chart_",
     "tier.",
     "verdict.",
 )
