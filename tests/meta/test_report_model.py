@@ -1,4 +1,4 @@
-"""The page as data: nothing is headed as ready that is not, and everything open has its next command."""
+"""The page as data: nothing is headed as ready that is not."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_pages import blocks_of, flat, page_of
-from report_sample import FIVE_STATES, LINKS, PORT_TAKEN, Sample, five_states, host_of, run_of
+from report_sample import FIVE_STATES, LINKS, Sample, five_states, host_of, run_of
 
 from fixtures.catalog.load import load_requirements
 from fixtures.catalog.types import Requirement, Role, Tier
 from fixtures.records.signoff import CandidateSignOff, GateVerdict, RunVerdict
 from fixtures.records.verdict import Judgement, SignOff, Verdict
-from fixtures.report.blocks import Chart, Column, Section, Steps, Table
+from fixtures.report.blocks import Chart, Column, Section, Table
 from fixtures.report.dossier import open_dossier
 from fixtures.report.errors import ReportError
 from fixtures.report.honesty import Headline, doubts, headline, trusted
@@ -178,46 +178,6 @@ def test_cases_are_summed_to_the_worst_with_their_count() -> None:
     assert "comparison row" in cells["31b-k3v4"].exempt
 
 
-def test_each_state_has_its_right_next_command() -> None:
-    steps = {(step.candidates, step.verdict): step for step in next_steps(five_states().verdict)}
-    blocked = steps[("31b-k3v3",), Verdict.BLOCKED]
-    assert blocked.commands == ("pytest --host dgx -m audit -k 31b-k3v3", "pytest --host dgx -k 31b-k3v3")
-    assert blocked.reasons == (PORT_TAKEN,)
-    assert steps[("e4b-k3v4",), Verdict.INVALID].commands == (
-        "pytest --host dgx -m audit -k e4b-k3v4",
-        "pytest --host dgx -m tps -k e4b-k3v4",
-    )
-    failed = [step for step in next_steps(five_states().verdict) if step.verdict == Verdict.FAIL]
-    assert [step.commands for step in failed] == [
-        ("pytest --host dgx -m coherence -k 26b-k3v3 --fresh",),
-        ("pytest --host dgx -m tps -k 26b-k3v3 --fresh",),
-    ]
-    assert not [step for step in steps.values() if {"26b-k3v4", "e4b-k3v3"} & set(step.candidates)], "passing and waived are not open"
-
-
-def test_a_blocker_that_candidates_share_is_one_step_and_comes_first() -> None:
-    states = {**FIVE_STATES, "e4b-k3v4": Verdict.BLOCKED}
-    first = next_steps(run_of(host_of("dgx"), states).verdict)[0]
-    assert first.candidates == ("31b-k3v3", "e4b-k3v4")
-    assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
-
-
-def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own() -> None:
-    verdict = five_states().verdict
-    advised = f"{PORT_TAKEN}; or wait until it has gone"
-    (blocked,) = [candidate for candidate in verdict.candidates if candidate.candidate == "31b-k3v3"]
-    last = next(gate for gate in reversed(blocked.gates) if gate.judgement.verdict == Verdict.BLOCKED and gate.tier == Tier.REQUIRED)
-    longer = last.model_copy(update={"judgement": last.judgement.model_copy(update={"reason": advised})})
-    gates = tuple(longer if gate is last else gate for gate in blocked.gates)
-    candidates = tuple(c.model_copy(update={"gates": gates}) if c is blocked else c for c in verdict.candidates)
-    before, after = (
-        [step for step in next_steps(seen) if step.verdict == Verdict.BLOCKED]
-        for seen in (verdict, verdict.model_copy(update={"candidates": candidates}))
-    )
-    assert [(step.requirements, step.commands) for step in after] == [(step.requirements, step.commands) for step in before]
-    assert [step.reasons for step in after] == [(advised,)], "the reason that says most stands for all"
-
-
 def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands() -> None:
     sample = five_states()
     signs = {row.candidate: row.sign for group in page_of(sample).matrix.groups for row in group.rows}
@@ -225,42 +185,6 @@ def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands() -> None:
     assert signs["e4b-k3v3"].signoff == SignOff.READY
     assert "READY (by waiver)" in render_markdown(sample.verdict)
     assert "READY (by waiver)" in render_terminal(sample.verdict, 200)
-
-
-def test_what_has_not_run_is_one_command_a_candidate() -> None:
-    steps = next_steps(run_of(host_of("dgx"), {"26b-k3v4": Verdict.NOT_RUN}).verdict)
-    assert [step.commands for step in steps] == [("pytest --host dgx -k 26b-k3v4",)]
-
-
-def test_an_undecided_model_is_a_next_step() -> None:
-    steps = next(block for block in blocks_of(page_of(five_states()), "runbook") if isinstance(block, Steps)).steps
-    assert [step.candidate for step in steps if step.verdict is None] == ["gemma4-31b"]
-
-
-def test_what_a_waiver_lets_through_comes_last_with_its_end_and_the_command_that_measures_it() -> None:
-    waived = next(block for block in blocks_of(page_of(five_states()), "runbook") if isinstance(block, Steps)).steps[-1]
-    assert (waived.candidate, waived.verdict) == ("e4b-k3v3", Verdict.WAIVED)
-    assert waived.commands == ("pytest --host dgx -m tps -k e4b-k3v3 --fresh",)
-    assert "until 2026-12-01T00:00Z" in repr(waived.reasons)
-
-
-def test_commands_repeat_what_the_run_was_given() -> None:
-    sample = five_states()
-    options = ("--host=/etc/my box.toml", "--waivers=/etc/w.toml", "--reports=/srv/reports")
-    page = page_of(sample, manifest=sample.manifest.model_copy(update={"options": options}))
-    shell = "pytest '--host=/etc/my box.toml' --waivers=/etc/w.toml --reports=/srv/reports"
-    (steps,) = [block for block in blocks_of(page, "runbook") if isinstance(block, Steps)]
-    commands = [command for step in steps.steps for command in step.commands]
-    assert all(command.startswith(f"{shell} ") for command in commands)
-    assert page.banner.next_command == commands[0]
-    assert f"{shell} --signoff" in repr(blocks_of(page, "runbook"))
-    assert f"{shell} --signoff" in render_terminal(sample.verdict, 100, options)
-    assert f"`{commands[0]}`" in render_markdown(sample.verdict, options=options)
-
-
-def test_commands_are_quoted_for_the_shell() -> None:
-    verdict = five_states().verdict.model_copy(update={"host": "a b; rm -rf /"})
-    assert next_steps(verdict)[0].commands[0] == "pytest --host 'a b; rm -rf /' -m audit -k 31b-k3v3"
 
 
 def test_rows_that_are_never_promoted_stand_in_a_section_of_their_own() -> None:
