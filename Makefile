@@ -19,7 +19,7 @@ setup: .venv/.installed ## Make .venv from the committed lock
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-engine: setup ## Build the local host's engine into the cache (8-10 minutes on 2 cores, once)
+engine: setup ## Build the embedded hosts' engine into the cache (8-10 minutes on 2 cores, once)
 	@.venv/bin/python -m llama_build
 
 signoff: setup ## Sign off the host of this machine, or HOST=name: all gates, report in reports/
@@ -45,11 +45,12 @@ smoke: setup engine ## All gates of one candidate on a real server
 
 test: lint static meta smoke ## Lint, static gates, meta tests, a runtime smoke
 
-proof: setup engine ## Everything long: long meta tests, then all local gates as a sign-off
+proof: setup engine ## Everything long: long meta tests, then all gates of both embedded hosts as sign-offs
 	$(PYTEST) tests/meta -m long --host=local
 	$(PYTEST) --host=local --signoff
+	$(PYTEST) --host=twins --signoff
 
-bench: setup ## Time the suite's own maths and readers; fails when one misses its bound (seconds)
+bench: setup ## Time the suite's maths, readers and patch set against their bounds (half an hour; python -m bench WORD: some)
 	@.venv/bin/python -m bench
 
 lock: setup ## Resolve requirements.lock anew from pyproject.toml
