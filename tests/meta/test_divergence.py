@@ -96,12 +96,30 @@ def test_one_base_serves_all_lanes_of_a_model(tmp_path):
     assert session.record("PPL-2", "good-q8")["measured"]["kld"] < session.record("PPL-2", "other-q8")["measured"]["kld"]
 
 
-@pytest.mark.runtime
-def test_a_disk_without_room_is_told_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("fixtures.measure.divergence.disk_free_mib", lambda path: 10.0)
+@pytest.fixture
+def smollm2(tmp_path):
+    """The local host's small model with a bench and a slot of its own."""
     host = load_host("local")
     bench = Workbench(host, load_lanes(), lambda line: None, lambda: None)
-    subject = Subject(host, host.candidate("smollm2-135m-q8"), Arm.PLAIN, bench, HostSlot(lambda launch: None), tmp_path)
+    with HostSlot(lambda launch: None) as slot:
+        yield Subject(host, host.candidate("smollm2-135m-q8"), Arm.PLAIN, bench, slot, tmp_path)
+
+
+@pytest.mark.runtime
+@pytest.mark.long
+def test_the_room_that_is_asked_for_is_the_room_that_is_taken(smollm2):
+    plan = smollm2.host.ppl
+    with BaseLogits() as base:
+        path, _ = base.of(smollm2, plan.corpus, lambda line: None)
+        taken = path.stat().st_size
+    assert not path.exists(), "it goes with its last user"
+    head = 20 + 4 * plan.kld_chunks * plan.context  # a mark, three numbers, the tokens
+    assert taken == head + logits_mib(smollm2.workbench.target(smollm2.candidate).vocabulary, plan.kld_chunks, plan.context) * 2**20
+
+
+@pytest.mark.runtime
+def test_a_disk_without_room_is_told_before_anything_runs(smollm2, tmp_path, monkeypatch):
+    monkeypatch.setattr("fixtures.measure.divergence.disk_free_mib", lambda path: 10.0)
     with pytest.raises(Unavailable, match="the F16 logits need 96 MiB for a while, and 10 MiB are free"), BaseLogits() as base:
-        divergence(subject, base, lambda line: None)
+        divergence(smollm2, base, lambda line: None)
     assert not list(tmp_path.iterdir())
