@@ -21,7 +21,7 @@ from fixtures.catalog.load import (
     tier_of,
 )
 from fixtures.catalog.places import line_of
-from fixtures.catalog.types import FileArtefact, Host, Marker, Role, Tier
+from fixtures.catalog.types import GATED_ROLES, FileArtefact, Host, Marker, Role, Tier
 
 OVERLAY = """
 [engine]
@@ -93,18 +93,33 @@ def laid(config: Path, text: str, host: str = "dgx") -> Host:
 
 
 def gaps(host: Host) -> set[str]:
-    return {
-        key for candidate in host.candidates for requirement in load_requirements() for key in missing_keys(host, candidate, requirement)
-    }
+    asked = [(candidate, item) for candidate in host.candidates for item in load_requirements() if item.id not in candidate.exempt]
+    return {key for candidate, requirement in asked for key in missing_keys(host, candidate, requirement)}
 
 
-def test_both_shipped_hosts_load():
-    assert host_names() == ("dgx", "local")
-    assert [load_host(name).standin for name in host_names()] == [False, True]
+def test_all_shipped_hosts_load():
+    assert host_names() == ("dgx", "local", "twins")
+    assert [load_host(name).standin for name in host_names()] == [False, True, True]
 
 
-def test_the_local_host_lacks_nothing():
-    assert gaps(load_host("local")) == set()
+@pytest.mark.parametrize("name", ["local", "twins"])
+def test_the_embedded_hosts_lack_nothing(name):
+    assert gaps(load_host(name)) == set()
+
+
+def test_the_embedded_hosts_have_the_lanes_and_sizes_that_the_dgx_gates():
+    """By geometry, lane and MTP block; the seed gives sizes to two digits."""
+
+    def sizes(*names):
+        gated = [(host, candidate) for host in map(load_host, names) for candidate in host.candidates if candidate.role in GATED_ROLES]
+        return {
+            (host.models[candidate.model].geometry, candidate.lane, candidate.speculation.mtp_block): candidate.limits.kv_8k_mib.reference
+            for host, candidate in gated
+        }
+
+    ours, theirs = sizes("local", "twins"), sizes("dgx")
+    assert len(theirs) == 6
+    assert {key: size for key, size in ours.items() if key in theirs} == pytest.approx(theirs, abs=0.01)
 
 
 def test_a_host_loads_by_path_too(tmp_path: Path):

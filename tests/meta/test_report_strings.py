@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.catalog.load import load_requirements
+from fixtures.catalog.load import host_names, load_host, load_requirements
 from fixtures.catalog.types import Marker, Role
 from fixtures.judge.comparison import Finding
 from fixtures.records.audit import AuditItem, Reading
@@ -93,6 +93,13 @@ def test_every_sentence_of_the_requirement_list_is_translated() -> None:
     known = strings("zh-TW").phrases
     missing = [text for item in load_requirements() for text in (item.title, item.must) if text not in known]
     assert missing == [], "add these sentences to [phrases] of fixtures/report/strings.toml"
+
+
+@pytest.mark.parametrize("host", host_names())
+def test_every_exemption_of_a_shipped_host_is_translated(host: str) -> None:
+    known = strings("zh-TW").phrases
+    reasons = {reason for candidate in load_host(host, bare=True).candidates for reason in candidate.exempt.values()}
+    assert reasons - set(known) == set(), "add these sentences to [phrases] of fixtures/report/strings.toml"
 
 
 def test_every_phrase_is_translated_into_every_language() -> None:
