@@ -190,7 +190,7 @@ def test_no_permission(locked: str, monkeypatch: pytest.MonkeyPatch, request: py
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("dxg", 'has no host "dxg"; did you mean `dgx`? Valid: dgx, local.'),
+        ("dxg", 'has no host "dxg"; did you mean `dgx`? Valid: dgx, local, twins.'),
         ("", 'has no host ""'),
         ("DGX", 'has no host "DGX"; '),
         ("./gone.toml", "gone.toml: does not exist"),
