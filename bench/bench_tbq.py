@@ -82,27 +82,8 @@ def _served(recipe: str, kv: str, folder: Path) -> Iterator[Reading]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = [
-        "--port",
-        str(port),
-        "--alias",
-        recipe,
-        "-c",
-        "1024",
-        "-np",
-        "1",
-        "-t",
-        "1",
-        "-fa",
-        "on",
-        "-fit",
-        "off",
-        "-lv",
-        "4",
-        "--swa-full",
-    ]
-    argv = (str(server), "-m", str(model), *flags, "-ctk", kv, "-ctv", kv)
-    command = CommandLine(argv=argv, env={"PATH": "/usr/bin:/bin"}, policy_env={})
+    flags = f"--port {port} --alias {recipe} -c 1024 -np 1 -t 1 -fa on -fit off -lv 4 --swa-full -ctk {kv} -ctv {kv}".split()
+    command = CommandLine(argv=(str(server), "-m", str(model), *flags), env={"PATH": "/usr/bin:/bin"}, policy_env={})
     with launch(LaunchPlan(command, port, recipe, model, folder / f"{recipe}.log", 120.0, 300.0, 10.0)) as running:
         yield partial(_token_ms, running.client)
 
