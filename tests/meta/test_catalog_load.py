@@ -20,8 +20,9 @@ from fixtures.catalog.load import (
     overlay_file,
     tier_of,
 )
+from fixtures.catalog.owed import gated
 from fixtures.catalog.places import line_of
-from fixtures.catalog.types import GATED_ROLES, FileArtefact, Host, Marker, Role, Tier
+from fixtures.catalog.types import FileArtefact, Host, Marker, Role, Tier
 
 OVERLAY = """
 [engine]
@@ -111,10 +112,10 @@ def test_the_embedded_hosts_have_the_lanes_and_sizes_that_the_dgx_gates():
     """By geometry, lane and MTP block; the seed gives sizes to two digits."""
 
     def sizes(*names):
-        gated = [(host, candidate) for host in map(load_host, names) for candidate in host.candidates if candidate.role in GATED_ROLES]
         return {
             (host.models[candidate.model].geometry, candidate.lane, candidate.speculation.mtp_block): candidate.limits.kv_8k_mib.reference
-            for host, candidate in gated
+            for host in map(load_host, names)
+            for candidate in gated(host)
         }
 
     ours, theirs = sizes("local", "twins"), sizes("dgx")

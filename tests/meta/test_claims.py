@@ -3,7 +3,7 @@
 import pytest
 from evidence_samples import evidence
 
-from fixtures.catalog.load import load_claims, load_host, load_lanes
+from fixtures.catalog.load import host_names, load_claims, load_host, load_lanes
 from fixtures.catalog.owed import gated
 from fixtures.judge.gates import judge
 from fixtures.measure.claims import check_claim, claims_about, judged_claims
@@ -50,7 +50,7 @@ def test_a_corrected_report_is_confirmed():
     assert check_claim(CLAIMS["31b-k3v3-128k"].model_copy(update={"value": 2.18}), LANES).finding == "confirmed"
 
 
-@pytest.mark.parametrize("host", ["dgx", "local"])
+@pytest.mark.parametrize("host", host_names())
 def test_the_candidates_of_a_host_hold_every_claim_between_them(host):
     host = load_host(host, bare=True)
     held = {candidate.id: {claim.id for claim in claims_about(candidate, host, CLAIMS.values())} for candidate in gated(host)}
