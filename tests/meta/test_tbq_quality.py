@@ -82,7 +82,8 @@ def beyond_noise(differences, comparisons):
 def test_better_types_are_better_on_each_side(divergence, side):
     """Componentwise order: with all types of the other side together, and with each of them.
 
-    Once K costs more than a tenth of a nat, what V adds is lost in the noise: single pairs may come out in any order.
+    Once K costs more than a tenth of a nat, what V adds does not simply add up: single steps of V may turn round. Measured once with all
+    24 chunks of the corpus, two did beyond two standard errors (see the README of the patch set); hence the wider bound for single steps.
     """
     for step, by_other in steps(divergence, side):
         assert not beyond_noise(by_other.mean(axis=0), 1), step
