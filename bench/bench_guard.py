@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import Bench, Reading, milliseconds
+from fixtures.catalog.host import Competing
 from fixtures.catalog.load import load_host
-from fixtures.catalog.types import Competing
 from fixtures.host.session_guard import SessionGuard
 from fixtures.host.snapshot import Sampler
 

@@ -2,8 +2,11 @@
 
 import pytest
 
-from fixtures.deploy.audit import unit_file
-from fixtures.measure import audit, audit_engine, audit_scripts, audit_state
+from fixtures.measure.audit import artefacts as audit
+from fixtures.measure.audit import engine as audit_engine
+from fixtures.measure.audit import machine as audit_state
+from fixtures.measure.audit import scripts as audit_scripts
+from fixtures.measure.audit.unit import unit_file
 
 pytestmark = [pytest.mark.audit, pytest.mark.runtime]
 

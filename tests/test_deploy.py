@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fixtures.catalog.load import host_names, load_host, load_lanes
-from fixtures.deploy import gates as deploy
 from fixtures.deploy.preview import unit_preview
 from fixtures.engine.command_matrix import command_matrix
 from fixtures.engine.dialect import parse_dialect
-from fixtures.measure import audit
+from fixtures.measure import units as deploy
+from fixtures.measure.audit import artefacts as audit
 from fixtures.records.evidence import EvidenceStatus, Observation
 
 pytestmark = pytest.mark.deploy

@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.catalog.load import tier_of
 from fixtures.catalog.owed import missing_limits
-from fixtures.catalog.types import Tier
+from fixtures.catalog.requirement import Tier
 from fixtures.measure.prompts import missing_prompts
 from fixtures.records.evidence import Observation
 

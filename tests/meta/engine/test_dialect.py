@@ -1,0 +1,222 @@
+"""The dialect probe: what the texts of each engine mean, and every way a probe can fail."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.places import HELP, ROOT
+
+from fixtures.engine.dialect import Dialect, DialectError, parse_dialect, probe_dialect
+from fixtures.engine.dialect_help import read_help
+from fixtures.engine.dialects import load_families
+from fixtures.host.processes import is_alive
+
+STANDARD = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+
+# family: sizes of its own KV types, MTP style, stacking, -lv (FACTS section 3)
+FACTS = {
+    "upstream": ({}, "spec-draft-n-max", True, 4),
+    "atomicbot-2026-07": ({"turbo3": 3.125, "turbo4": 4.25}, "spec-draft-n-max", True, 4),
+    "atomicbot-2026-05": ({"turbo3": 3.125, "turbo4": 4.25}, "draft-block-size", False, 3),
+    "thetom": ({"turbo3": 3.125, "turbo4": 4.25}, "none", False, 3),
+    "buun": ({"turbo3": 3.5, "turbo3_tcq": 3.25, "turbo4": 4.125}, "spec-draft-n-max", True, 3),
+    "amesianx": ({"tbq3": 3.0625, "tbq4": 4.0625}, "none", False, 3),
+    "tbq-patch": ({"tbq3_0": 3.125, "tbq4_0": 4.25}, "spec-draft-n-max", True, 4),
+}
+
+
+def texts(family: str) -> tuple[str, str]:
+    return tuple((HELP / f"{family}.{part}.txt").read_text(encoding="utf-8") for part in ("version", "help"))
+
+
+def dialect_of(family: str) -> Dialect:
+    return parse_dialect(*texts(family))
+
+
+@pytest.mark.parametrize("family", FACTS)
+def test_each_engine_is_recognised_with_its_own_sizes_and_styles(family: str) -> None:
+    sizes, mtp_style, stacks, verbosity = FACTS[family]
+    dialect = dialect_of(family)
+    assert dialect.family == family
+    assert {name: bpw for name, bpw in dialect.kv_bpw.items() if name not in STANDARD} == sizes
+    assert dialect.kv_types[: len(STANDARD)] == STANDARD
+    assert (dialect.mtp_style, dialect.spec_types_stack, dialect.kv_log_verbosity) == (mtp_style, stacks, verbosity)
+    assert set(dialect.kv_bpw) <= set(dialect.kv_types)
+
+
+def test_every_family_of_the_data_file_has_a_help_text_and_the_other_way_round() -> None:
+    assert {family.id for family in load_families().family} == set(FACTS) == {path.name.split(".")[0] for path in HELP.glob("*.help.txt")}
+
+
+def test_removed_flags_are_listed_apart_and_never_accepted() -> None:
+    dialect = dialect_of("upstream")
+    assert {"--draft", "--draft-n", "--draft-max", "--draft-min", "--spec-ngram-size-n"} <= set(dialect.removed_flags)
+    assert set(dialect.removed_flags).isdisjoint(dialect.flags)
+    assert dialect.accepts("--defrag-thold"), "deprecated is not removed"
+    assert dialect_of("thetom").accepts("--draft-max"), "removed there does not mean removed here"
+
+
+def test_the_versions_of_both_formats_and_of_an_engine_that_talks_first() -> None:
+    assert (dialect_of("upstream").version, dialect_of("upstream").commit) == ("0.5.0-dev", "0c1e570")
+    assert (dialect_of("buun").version, dialect_of("buun").commit) == ("9507", "b0015a1")
+    assert dialect_of("buun").label == "buun fork 9507 (b0015a1)"
+    assert parse_dialect("version: 0 (unknown)\n", texts("upstream")[1]).commit == ""
+
+
+def test_help_reader_on_the_awkward_parts_of_the_format() -> None:
+    options = {names: option for option in read_help(texts("atomicbot-2026-07")[1]) for names in option.names}
+    assert options["--no-kv-offload"] is options["-kvo"], "four names, text on the next line"
+    assert options["-ctk"].allowed == (*STANDARD, "turbo3", "turbo4"), "values wrapped over two lines"
+    assert options["--cache-type-k-draft"] is not options["--cache-type-k"]
+    assert options["--spec-type"].choices[:2] == ("none", "draft-simple")
+    assert options["--metrics"].hint == ""
+    assert options["-fa"].choices == ("on", "off", "auto")
+    assert options["--temp"].choices == ()
+    assert read_help("") == ()
+    assert read_help("\n   indented text of nobody\n") == ()
+
+
+def test_a_fork_nobody_knows_is_unknown_and_its_types_have_no_size() -> None:
+    version, text = texts("upstream")
+    dialect = parse_dialect(version, text.replace("q5_0, q5_1", "q5_0, q5_1, kvarn3"))
+    assert dialect.family == "unknown"
+    assert "kvarn3" in dialect.kv_types
+    assert "kvarn3" not in dialect.kv_bpw
+    assert dialect.kv_bpw["q8_0"] == 8.5
+
+
+def test_a_fork_that_moved_on_loses_the_sizes_of_its_family() -> None:
+    """TheTom's types on an engine with upstream's flags: nobody has said what they weigh there."""
+    version, text = texts("upstream")
+    dialect = parse_dialect(version, text.replace("q5_0, q5_1", "q5_0, q5_1, turbo3, turbo4"))
+    assert dialect.family == "unknown"
+    assert "turbo3" not in dialect.kv_bpw
+    assert dialect.kv_log_verbosity == 4, "learnt from the levels that the help lists"
+
+
+def test_a_may_engine_that_lists_spec_types_with_commas_stacks_them() -> None:
+    version, text = texts("atomicbot-2026-05")
+    dialect = parse_dialect(
+        version, text.replace("[none|ngram-cache|ngram-simple|ngram-map-k|ngram-map-k4v|ngram-mod|mtp]", "none,ngram-mod,mtp")
+    )
+    assert dialect.family == "atomicbot-2026-05"
+    assert dialect.spec_types == ("ngram-mod", "mtp")
+    assert dialect.spec_types_stack
+
+
+@pytest.mark.parametrize(
+    ("version", "help_text", "says"),
+    [
+        ("version: 1 (abcdef0)", "usage: curl [options...] <url>\n -d, --data <data>  HTTP POST data\n", "--help does not list --model"),
+        ("", texts("upstream")[1], "--version prints no `version:` line"),
+        ("", "", "not a llama-server"),
+    ],
+)
+def test_texts_of_something_else_are_refused(version: str, help_text: str, says: str) -> None:
+    with pytest.raises(DialectError, match=says):
+        parse_dialect(version, help_text)
+
+
+def program(path: Path, body: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_probe_reads_both_streams_and_runs_with_exactly_the_given_environment(tmp_path: Path) -> None:
+    version, text = (HELP / f"upstream.{part}.txt" for part in ("version", "help"))
+    body = f'env > {tmp_path}/env\ncase "$1" in --version) cat {version} >&2;; --help) cat {text};; esac'
+    server = program(tmp_path / "llama-server", body)
+    assert probe_dialect(server, {"PATH": os.defpath, "MARK": "1"}).family == "upstream"
+    names = {line.split("=")[0] for line in (tmp_path / "env").read_text().splitlines()}
+    assert names <= {"PATH", "MARK", "PWD", "OLDPWD", "SHLVL", "_"}
+    assert "MARK" in names
+
+
+def test_a_program_that_is_no_llama_server_is_named() -> None:
+    with pytest.raises(DialectError, match=r"^/bin/ls: this is not a llama-server"):
+        probe_dialect(Path("/bin/ls"), {})
+
+
+def test_nothing_there_a_folder_and_a_plain_file(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello", encoding="utf-8")
+    for path in (tmp_path / "absent", tmp_path):
+        with pytest.raises(DialectError, match="is not a file"):
+            probe_dialect(path)
+    with pytest.raises(DialectError, match=r"not executable by this user.*chmod \+x"):
+        probe_dialect(tmp_path / "text")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_program_in_a_folder_that_is_closed_to_this_user(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    server = program(tmp_path / "closed" / "llama-server", "exit 0")
+    code = (
+        "import os, pathlib, sys; from fixtures.engine.dialect import DialectError, probe_dialect\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try: probe_dialect(pathlib.Path(sys.argv[1]))\n"
+        "except DialectError as error: print(error)"
+    )
+    root = ROOT
+    done = subprocess.run([sys.executable, "-c", code, str(server)], cwd=root, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{server} cannot be looked at: Permission denied. This user needs search access to its folders.\n"
+
+
+def test_a_program_for_another_machine(tmp_path: Path) -> None:
+    foreign = tmp_path / "llama-server"
+    foreign.write_bytes(b"\x7fELF" + bytes(60))
+    foreign.chmod(stat.S_IRWXU)
+    with pytest.raises(DialectError, match=rf"cannot be run: .*program for this machine \({os.uname().machine}\)"):
+        probe_dialect(foreign)
+
+
+def test_a_missing_library_asks_for_ld_library_path_and_finds_the_folder(tmp_path: Path) -> None:
+    said = "error while loading shared libraries: libllama.so.0: cannot open shared object file: No such file or directory"
+    (tmp_path / "bin").mkdir()
+    server = program(tmp_path / "bin" / "llama-server", f"echo '$0: {said}' >&2; exit 127")
+    with pytest.raises(
+        DialectError, match=r"does not find the shared library libllama\.so\.0.*\[engine\.env\], set LD_LIBRARY_PATH to the folder"
+    ):
+        probe_dialect(server)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libllama.so.0").touch()
+    with pytest.raises(DialectError, match=f'LD_LIBRARY_PATH = "{tmp_path}/lib"'):
+        probe_dialect(server)
+
+
+@pytest.mark.parametrize("then", ["wait", "exit 0"])
+def test_a_hanging_program_is_killed_with_its_children(tmp_path: Path, then: str) -> None:
+    server = program(tmp_path / "llama-server", f"sleep 60 & echo $! > {tmp_path}/child; {then}")
+    with pytest.raises(DialectError, match=r"gave no answer within 1 s and was killed"):
+        probe_dialect(server, timeout_s=1.0)
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10  # the kernel delivers the signal in its own time
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(child)
+
+
+def test_a_program_that_fails_or_dies_shows_its_last_lines(tmp_path: Path) -> None:
+    with pytest.raises(DialectError, match=r"ended with status 3.*\nno CUDA driver$"):
+        probe_dialect(program(tmp_path / "fails", "echo no CUDA driver; exit 3"))
+    with pytest.raises(DialectError, match=r"was killed by signal 6.*\n\(no output\)$"):
+        probe_dialect(program(tmp_path / "aborts", "kill -6 $$"))
+
+
+def test_the_probe_leaves_no_process_and_no_descriptor_behind(tmp_path: Path) -> None:
+    """Run apart from pytest, whose own plumbing would hide a leak."""
+    version, text = (HELP / f"upstream.{part}.txt" for part in ("version", "help"))
+    server = program(tmp_path / "llama-server", f'case "$1" in --version) cat {version};; --help) cat {text};; esac')
+    code = (
+        "import os, sys, pathlib; from fixtures.engine.dialect import probe_dialect\n"
+        "fds = lambda: set(os.listdir('/proc/self/fd'))\n"
+        "before = fds(); probe_dialect(pathlib.Path(sys.argv[1])); assert fds() == before, fds() - before"
+    )
+    root = ROOT
+    subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", code, str(server)], cwd=root, check=True, timeout=60)

@@ -1,0 +1,173 @@
+"""Perplexity is measured once - and again after one byte of the corpus or of the engine has changed, the KV type or a variable."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import pytest
+from support import child_session
+
+from fixtures.measure.prompts import corpus_path
+from llama_build import EngineRequest, build_engine
+
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
+
+PLAN = """\
+[ppl]
+corpus = "{corpus}"
+chunks = 2
+context = 128
+[units]"""
+LIMIT = """
+[candidates.limits.ppl]
+reference = 1e6
+kind = "at_most"
+unit = "PPL"
+source = "meta test"
+engine = "{engine}"
+corpus_sha256 = "{sha256}"
+chunks = 2
+context = 128
+"""
+
+
+def write_host(folder):
+    """A host on `folder`'s own engine and corpus; its `good-q8` owes a perplexity, with a reference for exactly these."""
+    corpus, engine = folder / "corpus.txt", folder / "engine"
+    host = child_session.write_host(folder, port=18610, recipe="path", engine=f'path = "{engine}"\ncommit = "0c1e57098bba"')
+    text = host.read_text().replace("[units]", PLAN.format(corpus=corpus), 1).replace('PPL-1 = "not part of this test", ', "", 1)
+    good, mark, other = text.rpartition("\n[[candidates]]")
+    engine_id = build_engine(EngineRequest(recipe="path", path=engine)).manifest.engine_id
+    limit = LIMIT.format(engine=engine_id, sha256=hashlib.sha256(corpus.read_bytes()).hexdigest())
+    host.write_text(good + limit + mark + other)
+    return host
+
+
+class Run:
+    """One ended perplexity session: its exit status, record and launches, and what its page says went stale."""
+
+    def __init__(self, host, *args):
+        reports = host.parent / "reports"
+        session = child_session.start(host, reports, "-m", "ppl", *args)
+        self.status, self.output = session.wait(), session.output
+        assert "Traceback" not in self.output, self.output
+        self.folder = max(path for path in reports.iterdir() if path.is_dir())
+        (self.record,) = map(json.loads, (self.folder / "evidence.jsonl").read_text().splitlines())
+        launches = self.folder / "launches.jsonl"
+        self.launched = [entry["program"] for entry in map(json.loads, launches.read_text().splitlines())] if launches.exists() else []
+        self.verdict = json.loads((self.folder / "verdict.json").read_text())
+
+    @property
+    def stale(self):
+        """The table of evidence that no longer counts, on both pages: requirement, earlier record, what changed."""
+        found = set()
+        for page, caption in (("index.html", "Evidence of earlier runs that no longer counts"), ("index.zh-TW.html", "不再採計的既有證據")):
+            table = re.search(rf"<caption>[^<]*{caption}.*?</table>", (self.folder / page).read_text("utf-8"), re.DOTALL)
+            cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", table[0].partition("<tbody")[2], re.DOTALL) if table else []
+            found.add(tuple(re.sub(r"<[^>]+>", " ", text).strip() for text in cells[1:4]))
+        (told,) = found  # both languages list the same
+        return told
+
+    @property
+    def gate(self):
+        (gate,) = [g for c in self.verdict["candidates"] for g in c["gates"] if (c["candidate"], g["requirement"]) == ("good-q8", "PPL-1")]
+        return gate
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The first run, with the folder that holds all it was made of."""
+    folder = tmp_path_factory.mktemp("first")
+    shutil.copy(corpus_path("readiness-bilingual"), folder / "corpus.txt")
+    shutil.copytree(build_engine(EngineRequest.named("pinned+tbq")).folder, folder / "engine", symlinks=True)
+    run = Run(write_host(folder))
+    assert run.status == 0, run.output
+    assert run.launched == ["llama-perplexity"] * 2, "its start and its end"
+    assert (run.gate["judgement"]["verdict"], run.gate["reused_from"], run.stale) == ("PASS", None, ())
+    return run
+
+
+@pytest.fixture
+def second(first, tmp_path):
+    """All of it once more at another place, run again: nothing but paths is different, so nothing is launched. Gives its host file."""
+    folder = tmp_path / "second"
+    shutil.copytree(first.folder.parents[1], folder, symlinks=True)
+    host = write_host(folder)
+    run = Run(host)
+    assert (run.status, run.launched) == (0, []), run.output
+    assert (run.gate["judgement"]["verdict"], run.gate["reused_from"]) == ("PASS", f"{first.folder.name}#1")
+    assert run.record["measured"] == first.record["measured"]
+    assert run.stale == ()
+    assert f"{first.folder.name}#1" in (run.folder / "index.html").read_text("utf-8")
+    return host
+
+
+def reused_in(host):
+    """The newest run that carries a measurement: the second one, into which the first one's was taken over."""
+    folders = sorted(path for path in (host.parent / "reports").iterdir() if path.is_dir())
+    return folders[1].name
+
+
+def another_byte(host):
+    """The last byte of the corpus, behind all that is evaluated."""
+    corpus = host.parent / "corpus.txt"
+    content = corpus.read_bytes()
+    corpus.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def another_type(host):
+    text = host.read_text()
+    assert text.count('lane = "q8"') == 2
+    host.write_text(text.replace('lane = "q8"', 'lane = "f16"', 1))
+
+
+def another_engine(host):
+    """One byte behind the end of a library: an ELF file that loads and computes as before."""
+    library = (host.parent / "engine" / "libggml-base.so").resolve()
+    assert host.parent in library.parents
+    with library.open("ab") as file:
+        file.write(b"\n")
+
+
+def another_variable(host):
+    """One that no engine knows: what a variable does is the engine's affair, that it is there is ours."""
+    text = host.read_text()
+    host.write_text(text.replace('commit = "0c1e57098bba"', 'commit = "0c1e57098bba"\nenv = { GGML_OF_THIS_TEST = "1" }'))
+
+
+@pytest.mark.parametrize(
+    ("change", "part", "verdict", "why"),
+    [
+        (another_byte, "corpus", "BLOCKED", "the recorded value's corpus_sha256 is"),
+        (another_type, "lane", "PASS", "perplexity"),
+        (another_engine, "engine", "BLOCKED", "the recorded value's engine is path-"),
+        (another_variable, "policy", "PASS", "perplexity"),
+    ],
+    ids=["corpus", "kv-type", "engine", "variable"],
+)
+def test_a_change_is_measured_again_and_named(second, first, change, part, verdict, why):
+    change(second)
+    asked = Run(second, "--from-ledger")
+    assert (asked.status, asked.launched, asked.gate["judgement"]["verdict"]) == (75, [], "BLOCKED"), asked.output
+    assert asked.stale == ("PPL-1", f"{reused_in(second)}#1", part), "what no longer counts is told before it is measured again"
+    third = Run(second)
+    assert third.launched == ["llama-perplexity"] * 2, third.output
+    assert third.record["reused_from"] is None
+    assert third.record["identity"] != first.record["identity"]
+    assert third.record["raw"]["supersedes"]["changed"] == [part]
+    earlier = third.record["raw"]["supersedes"]
+    assert third.stale == ("PPL-1", f"{earlier['run']}#{earlier['seq']}", part)
+    assert third.gate["judgement"]["verdict"] == verdict, "a reference counts only for what it was taken with"
+    assert why in third.gate["judgement"]["reason"]
+    assert third.status == (0 if verdict == "PASS" else 75), third.output
+    again = Run(second)
+    assert (again.launched, again.stale) == ([], ()), "now it is the changed one that is reused"
+    assert again.gate["reused_from"] == f"{third.folder.name}#1"
+
+
+def test_fresh_launches_although_nothing_changed(second):
+    fresh = Run(second, "--fresh")
+    assert fresh.status == 0, fresh.output
+    assert fresh.launched == ["llama-perplexity"] * 2
+    assert (fresh.gate["reused_from"], fresh.stale) == (None, ())

@@ -1,0 +1,369 @@
+"""What the audit reads: artefacts, engine, units, scripts and the machine, each with planted faults."""
+
+import json
+import os
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from support.evidence_samples import evidence
+from support.places import DATA
+
+from fixtures.catalog.host import Guard
+from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.model import FileArtefact
+from fixtures.catalog.requirement import Arm
+from fixtures.engine.dialect import parse_dialect
+from fixtures.engine.subject import Subject
+from fixtures.engine.workbench import Workbench
+from fixtures.judge.gates import judge
+from fixtures.measure.audit import artefacts as audit
+from fixtures.measure.audit import engine as audit_engine
+from fixtures.measure.audit.machine import machine
+from fixtures.measure.audit.scripts import helper_scripts
+from fixtures.measure.audit.unit import unit_file
+from fixtures.models.twins import ensure_twin
+from fixtures.records.conditions import GpuReading, GuardReport, ResidentServer
+from fixtures.records.evidence import EvidenceStatus
+from fixtures.records.verdict import Verdict
+from llama_build import Manifest
+
+HOST = load_host("local", bare=True)
+CANDIDATE = HOST.candidate("twin42-q8")
+
+
+def subject(host=HOST, candidate=CANDIDATE):
+    bench = Workbench(host, load_lanes(), lambda text: None, lambda: "nothing may be built in this test")
+    return Subject(host, candidate, Arm.NONE, bench, None, Path("unused"))
+
+
+def rows(observation):
+    return observation.raw["rows"]
+
+
+def judged(requirement, observation, host=HOST, candidate=CANDIDATE):
+    """The verdict on what was observed, as the gate gives it."""
+    record = evidence(
+        requirement, candidate.id, observation.measured, raw=observation.raw, status=observation.status, reason=observation.reason
+    )
+    return judge(record, candidate, host)
+
+
+@pytest.fixture(scope="module")
+def twin():
+    return ensure_twin("twin42", "scripted")
+
+
+class TestArtefacts:
+    """AUD-1 on real files of this test's own."""
+
+    @staticmethod
+    def looked_at(target, drafter, *, api="chat", **stated):
+        entry = {"target": FileArtefact(path=str(target), **stated), "drafter": FileArtefact(path=str(drafter)), "api": api}
+        host = HOST.model_copy(update={"models": HOST.models | {"twin42": HOST.models["twin42"].model_copy(update=entry)}})
+        found = audit.artefacts(subject(host))
+        return found, judged("AUD-1", found, host)
+
+    def test_both_there_and_matching(self, twin):
+        found, judgement = self.looked_at(twin.target, twin.drafter, file_type="Q8_0")
+        assert judgement.verdict is Verdict.PASS
+        assert [(row["item"], row["state"], row["reading"]) for row in rows(found)] == [
+            ("target", "clear", "file"),
+            ("drafter", "clear", "file"),
+        ]
+
+    def test_a_link_is_followed_and_told(self, twin, tmp_path):
+        link = tmp_path / "link.gguf"
+        link.symlink_to(twin.target)
+        found, judgement = self.looked_at(link, twin.drafter)
+        assert judgement.verdict is Verdict.PASS
+        assert rows(found)[0]["reading"] == "file_linked"
+        assert rows(found)[0]["facts"]["resolved"] == str(twin.target.resolve())
+
+    def test_absent_drafter_is_blocked_and_the_target_is_told_all_the_same(self, twin, tmp_path):
+        found, judgement = self.looked_at(twin.target, tmp_path / "none.gguf")
+        assert judgement.verdict is Verdict.BLOCKED
+        assert "none.gguf does not exist" in judgement.reason
+        assert [row["state"] for row in rows(found)] == ["clear", "blocked"]
+
+    def test_truncated_target_is_blocked(self, twin, tmp_path):
+        cut = tmp_path / "cut.gguf"
+        cut.write_bytes(twin.target.read_bytes()[:-1])
+        _, judgement = self.looked_at(cut, twin.drafter)
+        assert judgement.verdict is Verdict.BLOCKED
+        assert "truncated" in judgement.reason
+
+    def test_another_file_type_than_stated_fails(self, twin):
+        found, judgement = self.looked_at(twin.target, twin.drafter, file_type="Q4_K_M")
+        assert judgement.verdict is Verdict.FAIL
+        assert "is of type Q8_0, the catalog says Q4_K_M" in judgement.reason
+        assert rows(found)[0]["state"] == "broken"
+
+    def test_drafter_of_another_model_fails(self, twin):
+        _, judgement = self.looked_at(twin.target, ensure_twin("twin42", "geometry").drafter)
+        assert judgement.verdict is Verdict.FAIL
+        assert "drafts for hidden size 64" in judgement.reason
+
+    def test_target_without_chat_template_fails_where_it_is_asked_over_chat(self, tmp_path):
+        bare = tmp_path / "bare.gguf"
+        write_gguf(bare)
+        candidate = CANDIDATE.model_copy(update={"speculation": CANDIDATE.speculation.model_copy(update={"mtp_block": None})})
+        for api, verdict in (("chat", Verdict.FAIL), ("completion", Verdict.PASS)):
+            model = HOST.models["twin42"].model_copy(update={"target": FileArtefact(path=str(bare)), "api": api})
+            host = HOST.model_copy(update={"models": HOST.models | {"twin42": model}})
+            found = judged("AUD-1", audit.artefacts(subject(host, candidate)), host, candidate)
+            assert found.verdict is verdict
+            assert ("has no chat template" in found.reason) == (verdict is Verdict.FAIL)
+
+    def test_another_size_than_stated_is_told_and_decides_nothing(self, twin):
+        found, judgement = self.looked_at(twin.target, twin.drafter, size="19G")
+        assert judgement.verdict is Verdict.PASS
+        assert rows(found)[0]["state"] == "note"
+        assert "the catalog says 19G" in rows(found)[0]["problem"]
+        found, _ = self.looked_at(twin.target, twin.drafter, size=f"{round(twin.target.stat().st_size / 2**20)}M")
+        assert rows(found)[0]["state"] == "clear"
+
+    def test_state_of_files_changes_with_them_and_reads_no_content(self, twin, tmp_path):
+        copy = tmp_path / "copy.gguf"
+        copy.write_bytes(twin.target.read_bytes())
+        model = HOST.models["twin42"].model_copy(update={"target": FileArtefact(path=str(copy))})
+        host = HOST.model_copy(update={"models": HOST.models | {"twin42": model}})
+        before = audit.file_states(subject(host).workbench, CANDIDATE)
+        assert audit.file_states(subject(host).workbench, CANDIDATE) == before
+        os.utime(copy, (1, 1))
+        assert audit.file_states(subject(host).workbench, CANDIDATE) != before
+
+
+def write_gguf(path):
+    writer = gguf.GGUFWriter(path, "llama")
+    for add, value in ((writer.add_embedding_length, 64), (writer.add_block_count, 2), (writer.add_head_count, 4)):
+        add(value)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["a", "b"])
+    writer.add_tensor("token_embd.weight", np.zeros((2, 64), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+class TestEngine:
+    """AUD-3, with the help texts of real engines."""
+
+    @staticmethod
+    def asked(family, candidate, host, monkeypatch):
+        help_texts = [(DATA / "help" / f"{family}.{kind}.txt").read_text("utf-8") for kind in ("version", "help")]
+        dialect = parse_dialect(*help_texts)
+        engine = type(
+            "Engine",
+            (),
+            {
+                "folder": Path("/nowhere"),
+                "manifest": Manifest(
+                    recipe="pinned", engine_id="abc", patches={"0001.patch": "5a" * 32}, files={"llama-server": "7f" * 32}
+                ),
+            },
+        )
+        monkeypatch.setattr(Workbench, "find_engine", lambda self: engine)
+        monkeypatch.setattr(Workbench, "engine", engine)  # its identity is asked for what its types weigh
+        monkeypatch.setattr(Workbench, "dialect", dialect)
+        return audit_engine.capabilities(subject(host, candidate))
+
+    def test_engine_with_all_that_is_needed(self, monkeypatch):
+        found = self.asked("upstream", CANDIDATE, HOST, monkeypatch)
+        assert judged("AUD-3", found).verdict is Verdict.PASS
+        assert rows(found)[0]["facts"]["speculation"] == "draft-mtp,ngram-mod"
+        made_of = found.raw["manifest"]
+        assert (made_of["engine_id"], made_of["patches"], made_of["files"]) == (
+            "abc",
+            {"0001.patch": "5a" * 32},
+            {"llama-server": "7f" * 32},
+        )
+        assert made_of["version"], "as the engine itself says it"
+
+    def test_engine_without_the_lanes_types_is_blocked(self, monkeypatch):
+        dgx = load_host("dgx", bare=True)
+        found = self.asked("upstream", dgx.candidate("26b-k3v4"), dgx, monkeypatch)
+        assert found.status is EvidenceStatus.BLOCKED
+        assert "lane k3v4 needs a K type of 3.125 bits per weight" in found.reason
+
+    def test_engine_without_mtp_is_blocked(self, monkeypatch):
+        dgx = load_host("dgx", bare=True)
+        found = self.asked("thetom", dgx.candidate("26b-k3v4"), dgx, monkeypatch)
+        assert "drafts with MTP, which" in found.reason
+
+    def test_pure_mode_without_its_variable_is_blocked_by_key(self, monkeypatch):
+        dgx = load_host("dgx", bare=True)
+        found = self.asked("atomicbot-2026-07", dgx.candidate("26b-k3v3"), dgx, monkeypatch)
+        assert "missing key `engine.pure_mode_env`" in found.reason
+
+    def test_engine_that_is_not_built_is_blocked_and_not_built(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        found = audit_engine.capabilities(subject())
+        assert found.status is EvidenceStatus.BLOCKED
+        assert "is not built yet" in found.reason
+        assert audit_engine.engine_id(subject().workbench) == "absent"
+        assert not (tmp_path / "llama-readiness" / "engines").exists()
+
+
+class TestUnit:
+    """AUD-4."""
+
+    def looked_at(self, folder, **units):
+        host = HOST.model_copy(update={"units": HOST.units.model_copy(update={"directory": str(folder), **units})})
+        found = unit_file(subject(host))
+        return found, judged("AUD-4", found, host)
+
+    def test_unit_on_its_port(self, tmp_path):
+        (tmp_path / CANDIDATE.unit).write_text("[Service]\nExecStart=/opt/llama-server --port 18095\n")
+        found, judgement = self.looked_at(tmp_path)
+        assert judgement.verdict is Verdict.PASS
+        assert rows(found)[0]["facts"]["port"] == 18095
+
+    @pytest.mark.parametrize("command", ["/opt/llama-server --port 8080", "/opt/llama-server"])
+    def test_unit_on_another_port_fails(self, tmp_path, command):
+        (tmp_path / CANDIDATE.unit).write_text(f"[Service]\nExecStart={command}\n")
+        found, judgement = self.looked_at(tmp_path)
+        assert judgement.verdict is Verdict.FAIL
+        assert "the catalog says 18095" in judgement.reason
+        assert rows(found)[0]["state"] == "broken"
+
+    @pytest.mark.parametrize("text", [None, "no unit at all", "[Service]\n"])
+    def test_absent_or_unusable_unit_is_blocked(self, tmp_path, text):
+        if text is not None:
+            (tmp_path / CANDIDATE.unit).write_text(text)
+        _, judgement = self.looked_at(tmp_path)
+        assert judgement.verdict is Verdict.BLOCKED
+        assert str(tmp_path / CANDIDATE.unit) in judgement.reason
+
+    def test_missing_key_is_named(self):
+        host = HOST.model_copy(update={"units": HOST.units.model_copy(update={"directory": None})})
+        assert "missing key `units.directory`" in unit_file(subject(host)).reason
+
+
+class TestScripts:
+    """AUD-6: compiled as `py_compile` and `bash -n` do, never run, nothing written."""
+
+    @pytest.mark.parametrize(
+        ("name", "text", "verdict", "said"),
+        [
+            ("a.py", "import os\n", Verdict.PASS, ""),
+            ("a.py", "x = '\\d'\n", Verdict.PASS, ""),  # a warning is no error
+            ("a.py", "def f(:\n", Verdict.FAIL, "a.py does not compile, line 1"),
+            ("a.py", "x = 1\0\n", Verdict.FAIL, "a.py does not compile"),
+            ("a.sh", "echo ok\n", Verdict.PASS, ""),
+            ("a.sh", "if true\n", Verdict.FAIL, "a.sh does not compile"),
+            ("tool", "#!/usr/bin/env python3\nx = 1\n", Verdict.PASS, ""),
+            ("tool", "#!/bin/bash\necho 'open\n", Verdict.FAIL, "tool does not compile"),
+            ("tool", "\x7fELF", Verdict.FAIL, "neither Python nor shell"),
+            ("gone.py", None, Verdict.BLOCKED, "gone.py cannot be read: No such file or directory"),
+        ],
+    )
+    def test_one(self, tmp_path, name, text, verdict, said):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        found = helper_scripts([str(tmp_path / name)])
+        judgement = judged("AUD-6", found)
+        assert judgement.verdict is verdict
+        assert said in judgement.reason
+        assert [path.name for path in tmp_path.iterdir()] == ([name] if text is not None else [])
+
+    def test_a_broken_one_is_a_failure_though_another_is_absent(self, tmp_path):
+        (tmp_path / "a.sh").write_text("if true\n")
+        judgement = judged("AUD-6", helper_scripts([str(tmp_path / "gone.py"), str(tmp_path / "a.sh")]))
+        assert judgement.verdict is Verdict.FAIL
+        assert "a.sh does not compile" in judgement.reason
+        assert "gone.py cannot be read" in judgement.reason
+
+    def test_nothing_in_a_script_is_run(self, tmp_path, monkeypatch):
+        touched = tmp_path / "touched"
+        (tmp_path / "env.sh").write_text(f"touch {touched}\n")
+        monkeypatch.setenv("BASH_ENV", str(tmp_path / "env.sh"))
+        (tmp_path / "a.sh").write_text(f"touch {touched}\n")
+        (tmp_path / "a.py").write_text(f"open({str(touched)!r}, 'w')\n")
+        assert judged("AUD-6", helper_scripts([str(tmp_path / "a.sh"), str(tmp_path / "a.py")])).verdict is Verdict.PASS
+        assert not touched.exists()
+
+    def test_none_listed_is_said(self):
+        found = helper_scripts(())
+        assert judged("AUD-6", found).reason == "the host lists no helper script"
+        assert rows(found)[0]["reading"] == "scripts_none"
+
+
+DGX = json.loads((DATA / "dgx_guard.json").read_text(encoding="utf-8"))
+
+
+class TestMachine:
+    """AUD-5: the report's own audit, line by line."""
+
+    @staticmethod
+    def dgx(**facts):
+        host = load_host("dgx", bare=True)
+        host = host.model_copy(update={"guard": Guard.model_validate(DGX["limits"])})
+        report = GuardReport.model_validate(DGX["report"]).model_copy(update=facts)
+        found = machine(report, host)
+        return found, judged("AUD-5", found, host, host.candidate("31b-k3v3"))
+
+    def test_the_reports_audit_gets_the_reports_judgements(self):
+        found, judgement = self.dgx()
+        states = {(row["item"], row["subject"]): row["state"] for row in rows(found)}
+        assert [port for (item, port), state in states.items() if item == "port" and state == "clear"] == [
+            str(port) for port in DGX["judgements"]["clear_ports"]
+        ]
+        blocked = {port: row["problem"] for row in rows(found) if row["state"] == "blocked" and (port := row["subject"]).isdecimal()}
+        assert blocked == DGX["judgements"]["blocked_ports"]
+        assert states["lock", "/run/lock/stand-in.lock"] == "clear"
+        assert states["load", "ASR"] == "blocked"
+        assert (judgement.verdict, judgement.reason) == (Verdict.BLOCKED, DGX["judgements"]["session"])
+        roles = {row["subject"]: row["facts"]["role"] for row in rows(found) if row["item"] == "port"}
+        assert roles == {
+            "8080": "fallback",
+            "8087": "test",
+            "8088": "26b-k3v4",
+            "8089": "e4b-k3v3",
+            "8090": "31b-k3v3",
+            "8092": "canary",
+            "8093": "e4b-k3v4",
+        }
+
+    def test_a_taken_service_port_alone_keeps_no_gate_from_running(self):
+        found, judgement = self.dgx(load=())
+        assert judgement.verdict is Verdict.PASS
+        assert {row["subject"] for row in rows(found) if row["state"] == "blocked"} == {"8090", "8092"}
+
+    def test_resident_server_is_told_with_model_and_memory(self):
+        server = ResidentServer(pid=3161112, model="/m/26b.gguf", port=8092, memory_mib=900.0, gpu_mib=17000.0)
+        found, _ = self.dgx(servers=(server,))
+        (row,) = [row for row in rows(found) if row["item"] == "server"]
+        assert (row["subject"], row["state"]) == ("PID 3161112", "note")
+        assert row["facts"] == {"model": "/m/26b.gguf", "memory": "900 MiB, GPU 17000 MiB", "port": 8092}
+
+    @pytest.mark.parametrize(
+        ("facts", "said"),
+        [
+            ({"load": (), "gpu_error": "NVML fails", "gpus": ()}, "GPU cannot be judged: NVML fails"),
+            ({"load": (), "gpus": ()}, "no NVIDIA driver is loaded"),
+            ({"load": (), "gpus": (GpuReading(index=0, name="NVIDIA GB10", utilisation_pct=96.0),)}, "96 % busy, 10 % allowed"),
+            ({"load": (), "missing_keys": ("guard.lock",), "lock": None}, "missing key `guard.lock`"),
+        ],
+    )
+    def test_each_other_thing_in_the_way_is_a_blocked_line(self, facts, said):
+        found, judgement = self.dgx(**facts)
+        assert judgement.verdict is Verdict.BLOCKED
+        assert said in judgement.reason
+        assert any(said in row["problem"] for row in rows(found) if row["state"] == "blocked")
+
+    def test_no_gpu_is_a_fact_where_none_is_needed(self):
+        found, judgement = self.dgx(load=(), gpus=(), gpu_expected=False)
+        assert judgement.verdict is Verdict.PASS
+        assert [(row["state"], row["reading"]) for row in rows(found) if row["item"] == "gpu"] == [("note", "gpu_none")]
+
+    def test_full_disk_blocks_where_the_host_states_a_minimum(self):
+        host = load_host("dgx", bare=True)
+        report = GuardReport.model_validate(DGX["report"]).model_copy(update={"load": (), "disk_free_mib": 100.0})
+        for least, state, verdict in ((None, "note", Verdict.PASS), (50.0, "clear", Verdict.PASS), (2000.0, "blocked", Verdict.BLOCKED)):
+            limits = Guard.model_validate(DGX["limits"] | {"min_free_disk_mib": least})
+            found = machine(report, host.model_copy(update={"guard": limits}))
+            assert [row["state"] for row in rows(found) if row["item"] == "disk"] == [state]
+            assert judged("AUD-5", found).verdict is verdict

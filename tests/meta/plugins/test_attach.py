@@ -1,0 +1,121 @@
+"""`--attach`: a live server is asked, never started, never stopped."""
+
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import psutil
+import pytest
+from support import child_session
+
+from fixtures.models.registry import ensure_registry_model
+from llama_build import EngineRequest, build_engine
+
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
+
+ENGINE_FLAGS = ("-c", "2048", "-t", "1", "-np", "1", "-fa", "on", "--jinja")
+DRAFTING = ("--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec-ngram-mod-n-min", "4", "--spec-ngram-mod-n-max", "16")
+
+
+@pytest.fixture
+def live(tmp_path):
+    """Starts a server as an owner would, log into a file; stopped by the test that owns it."""
+    engine = build_engine(EngineRequest.named("pinned+tbq"))
+    started = []
+
+    def start(port, *flags):
+        log = tmp_path / f"live{port}.log"
+        command = [str(engine.server), "-m", str(ensure_registry_model("smollm2-135m")), "--port", str(port), *ENGINE_FLAGS, *flags]
+        with log.open("wb") as sink:
+            process = subprocess.Popen(command, stdout=sink, stderr=sink)
+        started.append(process)
+        while "listening" not in log.read_text(errors="replace"):
+            assert process.poll() is None, log.read_text(errors="replace")
+            time.sleep(0.1)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def attach(tmp_path, url, *args):
+    host = child_session.write_host(tmp_path, port=18465)
+    session = child_session.start(host, tmp_path / "reports", f"--attach={url}", "-k", "good", *args)
+    session.status = session.wait()
+    assert "Traceback" not in session.output, session.output
+    return session
+
+
+def test_coherence_passes_and_the_server_stays_untouched(tmp_path, live):
+    server = live(18470, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+    born = psutil.Process(server.pid).create_time()
+    session = attach(tmp_path, "http://127.0.0.1:18470", "-m", "coherence")
+    assert session.status == 0, session.output
+    assert (server.poll(), psutil.Process(server.pid).create_time()) == (None, born)
+    assert session.launches() == []
+    record = session.record("COH-1", "good-q8")
+    assert record["status"] == "measured"
+    assert str(server.pid) in record["identity"]["attached"]
+    assert record["measured"]["cuda_errors"] == 0  # read from the live server's own log file
+
+
+def test_speed_of_a_live_server_is_noisy(tmp_path, live):
+    live(18471, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+    session = attach(tmp_path, "127.0.0.1:18471", "-m", "tps")
+    assert session.status == 75, session.output
+    assert "INVALID" in session.output
+    assert "live server that others may use: noisy" in session.output
+
+
+def test_other_kv_types_are_another_candidate(tmp_path, live):
+    live(18472, "-ctk", "q4_0", "-ctv", "q8_0", *DRAFTING)
+    session = attach(tmp_path, "http://127.0.0.1:18472", "-m", "coherence")
+    assert session.status == 75
+    assert "started with -ctk q4_0, but good-q8 needs q8_0" in session.record("COH-1", "good-q8")["reason"]
+
+
+def test_without_drafts_coherence_fails(tmp_path, live):
+    live(18473, "-ctk", "q8_0", "-ctv", "q8_0")
+    session = attach(tmp_path, "http://127.0.0.1:18473", "-m", "coherence")
+    assert session.status == 1
+    assert "no draft timings in the answer" in session.output
+
+
+class Router(BaseHTTPRequestHandler):
+    """What llama-server answers in router mode: alive, and no model."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"model_alias": "llama-server", "model_path": "none"}')
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_router_without_a_model_is_one_message(tmp_path):
+    with HTTPServer(("127.0.0.1", 0), Router) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        session = attach(tmp_path, f"http://127.0.0.1:{server.server_port}", "-m", "coherence")
+        server.shutdown()
+    assert session.status == 4
+    assert "the server answers but has no model (router mode?)" in session.output
+
+
+def test_nobody_there_is_one_message(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    session = attach(tmp_path, f"http://127.0.0.1:{port}", "-m", "coherence")
+    assert session.status == 4
+    assert "start the server first, this suite never does" in session.output
+
+
+@pytest.mark.parametrize("url", ["http://", "127.0.0.1", "http://127.0.0.1:99999", "ftp://x:1"])
+def test_not_an_address(tmp_path, url):
+    session = attach(tmp_path, url, "-m", "coherence")
+    assert session.status == 4
+    assert "not a server address" in session.output

@@ -1,0 +1,89 @@
+"""Everything open has its next command, complete and ready to be copied."""
+
+from __future__ import annotations
+
+from support.report_pages import blocks_of, page_of
+from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
+
+from fixtures.catalog.requirement import Tier
+from fixtures.records.verdict import Verdict
+from fixtures.report.blocks import Steps
+from fixtures.report.markdown import render_markdown
+from fixtures.report.next_steps import next_steps
+from fixtures.report.terminal import render_terminal
+
+
+def test_each_state_has_its_right_next_command() -> None:
+    steps = {(step.candidates, step.verdict): step for step in next_steps(five_states().verdict)}
+    blocked = steps[("31b-k3v3",), Verdict.BLOCKED]
+    assert blocked.commands == ("pytest --host dgx -m audit -k 31b-k3v3", "pytest --host dgx -k 31b-k3v3")
+    assert blocked.reasons == (PORT_TAKEN,)
+    assert steps[("e4b-k3v4",), Verdict.INVALID].commands == (
+        "pytest --host dgx -m audit -k e4b-k3v4",
+        "pytest --host dgx -m tps -k e4b-k3v4",
+    )
+    failed = [step for step in next_steps(five_states().verdict) if step.verdict == Verdict.FAIL]
+    assert [step.commands for step in failed] == [
+        ("pytest --host dgx -m coherence -k 26b-k3v3 --fresh",),
+        ("pytest --host dgx -m tps -k 26b-k3v3 --fresh",),
+    ]
+    assert not [step for step in steps.values() if {"26b-k3v4", "e4b-k3v3"} & set(step.candidates)], "passing and waived are not open"
+
+
+def test_a_blocker_that_candidates_share_is_one_step_and_comes_first() -> None:
+    states = {**FIVE_STATES, "e4b-k3v4": Verdict.BLOCKED}
+    first = next_steps(run_of(host_of("dgx"), states).verdict)[0]
+    assert first.candidates == ("31b-k3v3", "e4b-k3v4")
+    assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
+
+
+def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own() -> None:
+    verdict = five_states().verdict
+    advised = f"{PORT_TAKEN}; or wait until it has gone"
+    (blocked,) = [candidate for candidate in verdict.candidates if candidate.candidate == "31b-k3v3"]
+    last = next(gate for gate in reversed(blocked.gates) if gate.judgement.verdict == Verdict.BLOCKED and gate.tier == Tier.REQUIRED)
+    longer = last.model_copy(update={"judgement": last.judgement.model_copy(update={"reason": advised})})
+    gates = tuple(longer if gate is last else gate for gate in blocked.gates)
+    candidates = tuple(c.model_copy(update={"gates": gates}) if c is blocked else c for c in verdict.candidates)
+    before, after = (
+        [step for step in next_steps(seen) if step.verdict == Verdict.BLOCKED]
+        for seen in (verdict, verdict.model_copy(update={"candidates": candidates}))
+    )
+    assert [(step.requirements, step.commands) for step in after] == [(step.requirements, step.commands) for step in before]
+    assert [step.reasons for step in after] == [(advised,)], "the reason that says most stands for all"
+
+
+def test_what_has_not_run_is_one_command_a_candidate() -> None:
+    steps = next_steps(run_of(host_of("dgx"), {"26b-k3v4": Verdict.NOT_RUN}).verdict)
+    assert [step.commands for step in steps] == [("pytest --host dgx -k 26b-k3v4",)]
+
+
+def test_an_undecided_model_is_a_next_step() -> None:
+    steps = next(block for block in blocks_of(page_of(five_states()), "runbook") if isinstance(block, Steps)).steps
+    assert [step.candidate for step in steps if step.verdict is None] == ["gemma4-31b"]
+
+
+def test_what_a_waiver_lets_through_comes_last_with_its_end_and_the_command_that_measures_it() -> None:
+    waived = next(block for block in blocks_of(page_of(five_states()), "runbook") if isinstance(block, Steps)).steps[-1]
+    assert (waived.candidate, waived.verdict) == ("e4b-k3v3", Verdict.WAIVED)
+    assert waived.commands == ("pytest --host dgx -m tps -k e4b-k3v3 --fresh",)
+    assert "until 2026-12-01T00:00Z" in repr(waived.reasons)
+
+
+def test_commands_repeat_what_the_run_was_given() -> None:
+    sample = five_states()
+    options = ("--host=/etc/my box.toml", "--waivers=/etc/w.toml", "--reports=/srv/reports")
+    page = page_of(sample, manifest=sample.manifest.model_copy(update={"options": options}))
+    shell = "pytest '--host=/etc/my box.toml' --waivers=/etc/w.toml --reports=/srv/reports"
+    (steps,) = [block for block in blocks_of(page, "runbook") if isinstance(block, Steps)]
+    commands = [command for step in steps.steps for command in step.commands]
+    assert all(command.startswith(f"{shell} ") for command in commands)
+    assert page.banner.next_command == commands[0]
+    assert f"{shell} --signoff" in repr(blocks_of(page, "runbook"))
+    assert f"{shell} --signoff" in render_terminal(sample.verdict, 100, options)
+    assert f"`{commands[0]}`" in render_markdown(sample.verdict, options=options)
+
+
+def test_commands_are_quoted_for_the_shell() -> None:
+    verdict = five_states().verdict.model_copy(update={"host": "a b; rm -rf /"})
+    assert next_steps(verdict)[0].commands[0] == "pytest --host 'a b; rm -rf /' -m audit -k 31b-k3v3"

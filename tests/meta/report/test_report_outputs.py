@@ -1,0 +1,166 @@
+"""The same sign-off as Markdown for a chat, JUnit XML for CI and text for the terminal: as honest as the page."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from support.report_sample import FIVE_STATES, PORT_TAKEN, Sample, five_states, host_of, run_of
+
+from fixtures.records.signoff import RunVerdict
+from fixtures.records.verdict import Judgement, Verdict
+from fixtures.report.junit import render_junit
+from fixtures.report.markdown import render_markdown
+from fixtures.report.terminal import render_terminal
+
+HOSTILE = "| a\n`b` <script> \u202e\ud800\x00 ]]> *x* [y](z)"
+
+
+def hostile() -> RunVerdict:
+    verdict = five_states().verdict
+    candidates = tuple(
+        c.model_copy(
+            update={
+                "next_step": HOSTILE,
+                "gates": tuple(
+                    g.model_copy(update={"case": HOSTILE, "judgement": g.judgement.model_copy(update={"reason": HOSTILE})}) for g in c.gates
+                ),
+            }
+        )
+        for c in verdict.candidates
+    )
+    return verdict.model_copy(update={"candidates": candidates, "master_reason": HOSTILE, "host_title": HOSTILE})
+
+
+def falsely_ready() -> RunVerdict:
+    """Called READY all over, with a failed gate beneath."""
+    verdict = run_of(host_of("dgx"), {}).verdict
+    failed = Judgement(verdict=Verdict.FAIL, reason="planted")
+    candidates = tuple(
+        c.model_copy(update={"gates": tuple(g.model_copy(update={"judgement": failed}) if g.requirement == "KV-1" else g for g in c.gates)})
+        for c in verdict.candidates
+    )
+    return verdict.model_copy(update={"candidates": candidates})
+
+
+SAMPLES = [
+    (five_states(), "NOT READY", False),
+    (run_of(host_of("dgx"), {}), "READY", True),
+    (run_of(host_of("dgx"), {}, full_scope=False), "PARTIAL RUN", False),
+    (run_of(host_of("dgx"), {"31b-k3v3": Verdict.INVALID}), "INCOMPLETE", False),
+]
+IDS = ["five", "ready", "partial", "incomplete"]
+
+
+@pytest.mark.parametrize(("sample", "word", "ready"), SAMPLES, ids=IDS)
+def test_all_three_say_the_same_word_first(sample: Sample, word: str, ready: bool) -> None:
+    assert render_terminal(sample.verdict, 100).startswith(f"{word} ")
+    assert f"**{word}**" in render_markdown(sample.verdict).splitlines()[0]
+    assert (_master(sample.verdict) == "") == ready
+
+
+@pytest.mark.parametrize("render", [render_markdown, lambda verdict: render_terminal(verdict, 100)], ids=["markdown", "terminal"])
+def test_a_false_ready_is_told_as_incomplete_with_its_contradiction(render) -> None:  # type: ignore[no-untyped-def]
+    text = render(falsely_ready())
+    assert "INCOMPLETE" in text.splitlines()[0]
+    assert "31b-k3v3 is called READY, but KV-1 is FAIL" in text
+
+
+def test_a_false_ready_is_red_in_junit() -> None:
+    assert _master(falsely_ready()) == "error"
+
+
+def _master(verdict: RunVerdict) -> str:
+    root = ElementTree.fromstring(render_junit(verdict))  # noqa: S314
+    case = root.find("testsuite[@name='sign-off']/testcase[@name='master goal']")
+    assert case is not None
+    return case[0].tag if len(case) else ""
+
+
+def test_junit_maps_every_state_and_counts_them() -> None:
+    root = ElementTree.fromstring(render_junit(five_states().verdict))  # noqa: S314
+    cases = {(case.get("classname"), case.get("name")): [child.tag for child in case] for case in root.iter("testcase")}
+    assert cases["dgx.26b-k3v3", "COH-1[repeat_line]"] == ["failure"]
+    assert cases["dgx.31b-k3v3", "TPS-1"] == ["skipped"]
+    assert cases["dgx.e4b-k3v4", "TPS-1"] == ["skipped"]
+    assert cases["dgx.e4b-k3v3", "TPS-1"] == ["skipped"]
+    assert cases["dgx.26b-k3v4", "TPS-1"] == []
+    assert cases["dgx.sign-off", "26b-k3v3"] == ["failure"]
+    assert cases["dgx.sign-off", "31b-k3v3"] == ["error"]
+    assert ("dgx.sign-off", "31b-k3v4") not in cases, "a comparison row is not signed off"
+    for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"), ("tests", "testcase")):
+        assert int(root.get(attribute, "-1")) == len(list(root.iter(tag)))
+
+
+def test_an_advisory_failure_is_no_junit_failure() -> None:
+    verdict = run_of(host_of("dgx"), {}).verdict
+    failed = Judgement(verdict=Verdict.FAIL, reason="advisory only")
+    candidates = tuple(
+        c.model_copy(
+            update={"gates": tuple(g.model_copy(update={"judgement": failed}) if g.requirement == "STA-1" else g for g in c.gates)}
+        )
+        for c in verdict.candidates
+    )
+    root = ElementTree.fromstring(render_junit(verdict.model_copy(update={"candidates": candidates})))  # noqa: S314
+    assert root.get("failures") == "0"
+    assert {skip.get("message") for skip in root.iter("skipped")} == {
+        "advisory FAIL: advisory only",
+        "advisory BLOCKED: the catalog has no reference for it",
+    }
+
+
+def test_hostile_text_keeps_junit_valid_and_readable() -> None:
+    root = ElementTree.fromstring(render_junit(hostile()).encode("utf-8"))  # noqa: S314
+    reason = next(skip.text for skip in root.iter("skipped"))
+    assert reason == "| a\n`b` <script> ⟨U+202E⟩⟨U+D800⟩⟨U+0000⟩ ]]> *x* [y](z)"
+
+
+def test_hostile_text_breaks_no_markdown() -> None:
+    text = render_markdown(hostile())
+    text.encode("utf-8")
+    table = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(table) == len(FIVE_STATES)
+    assert all(line.replace("\\|", "").count("|") == 4 for line in table)
+    assert "<script>" not in text.replace("\\<script\\>", "")
+
+
+def test_markdown_fits_a_chat_and_has_the_commands() -> None:
+    text = render_markdown(five_states().verdict)
+    assert len(text) < 4_000
+    assert "`pytest --host dgx -m coherence -k 26b-k3v3 --fresh`" in text
+    assert PORT_TAKEN in text
+    assert "READY (comparison only)" in text
+
+
+def test_markdown_of_many_steps_names_how_many_are_left() -> None:
+    text = render_markdown(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.FAIL)).verdict)
+    assert "and 3 more; see the report" in text
+
+
+def test_markdown_speaks_chinese() -> None:
+    text = render_markdown(five_states().verdict, "zh-TW")
+    assert "不得上線 NOT READY" in text
+    assert "下一步" in text
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 100, 160])
+def test_terminal_lines_fit_the_width_but_for_commands(width: int) -> None:
+    lines = render_terminal(five_states().verdict, width).splitlines()
+    assert [line for line in lines if len(line) > max(width, 40) and "$ " not in line and "make signoff" not in line] == []
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_terminal_shows_every_requirement_of_every_candidate(width: int) -> None:
+    verdict = five_states().verdict
+    text = render_terminal(verdict, width)
+    headers = {word for line in text.splitlines() if line.startswith("candidate ") for word in line.split()}
+    assert headers >= {gate.requirement for candidate in verdict.candidates for gate in candidate.gates}
+    row = next(line for line in text.splitlines() if line.startswith("26b-k3v3 "))
+    assert row.split()[1:3] == ["NOT", "READY"]
+    assert "(ready)" in text, "a comparison row is never shown as READY"
+
+
+def test_terminal_is_free_of_control_characters() -> None:
+    text = render_terminal(hostile(), 100)
+    assert not [character for character in text if ord(character) < 32 and character != "\n"]
+    text.encode("utf-8")

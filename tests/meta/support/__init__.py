@@ -1,0 +1,1 @@
+"""What meta tests share: child sessions, sample records, sample reports."""

@@ -1,0 +1,187 @@
+"""Runs the suite as its users do: a pytest of its own, on a host file of the test's own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from fixtures.models.registry import ensure_registry_model
+from llama_build import EngineRequest, build_engine
+from support.places import ROOT
+
+HOST = """\
+schema = 1
+id = "{name}"
+title = "Host of a meta test"
+standin = true
+[engine]
+recipe = "{recipe}"
+{engine}
+[launch]
+context = 2048
+threads = 1
+ready_timeout_s = {ready_timeout_s}
+stop_timeout_s = 5.0
+request_timeout_s = 120.0
+[guard]
+lock = "{lock}"
+window_s = 0.5
+[[guard.competing]]
+name = "asr"
+cmdline = "asr-service-of-{name}"
+max_cpu_pct = 30.0
+[ports]
+test = {port}
+[speed]
+prompt_set = "repetitive-en"
+requests = {requests}
+max_tokens = 32
+max_cv_pct = 500.0
+[units]
+directory = "~/.config/systemd/user"
+scope = "user"
+[goal]
+models = ["good", "other"]
+[goal.chosen]
+good = "good-q8"
+other = "other-q8"
+[models.good]
+title = "SmolLM2"
+target = {{ kind = "registry", model = "smollm2-135m" }}
+api = "chat"
+[models.other]
+title = "What the test breaks"
+{other}
+api = "chat"
+"""
+
+CANDIDATE = """
+[[candidates]]
+id = "{model}-q8"
+title = "{model}"
+model = "{model}"
+lane = "q8"
+role = "standin"
+speculation = {{ {speculation} }}
+port = {service_port}
+test_port = {test_port}
+unit = "{name}-{model}.service"
+prompts = ["zh_marker"]
+exempt = {{ PPL-1 = "not part of this test", PPL-2 = "not tested here", KV-2 = "not tested here", AUD-4 = "nothing is installed" }}
+[candidates.limits]
+decode_tps = {{ reference = 0.1, kind = "at_least", unit = "t/s", source = "meta test" }}
+accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta test" }}
+"""
+
+SMOLLM2 = 'target = { kind = "registry", model = "smollm2-135m" }'
+NGRAM = "ngram_mod = true, ngram_n_match = 8, ngram_n_min = 4, ngram_n_max = 16"
+
+
+def write_host(folder, *, port, other=SMOLLM2, speculation=NGRAM, recipe="pinned+tbq", engine="", requests=4, ready_timeout_s=60.0):
+    """A host with two candidates, `good-q8` and `other-q8`, on `port`+1 and `port`+2; returns its file."""
+    name = f"meta{port}"
+    fields = {"name": name, "port": port, "lock": folder / "run.lock", "other": other, "recipe": recipe, "engine": engine}
+    text = HOST.format(**fields, requests=requests, ready_timeout_s=ready_timeout_s)
+    for offset, (model, drafts) in enumerate({"good": NGRAM, "other": speculation}.items(), 1):
+        text += CANDIDATE.format(name=name, model=model, speculation=drafts, test_port=port + offset, service_port=port + 10 + offset)
+    file = folder / f"{name}.toml"
+    file.write_text(text)
+    return file
+
+
+@dataclass
+class Session:
+    """One child session, running or ended."""
+
+    process: subprocess.Popen
+    reports: Path
+    output_file: Path
+
+    @property
+    def output(self):
+        return self.output_file.read_text("utf-8", errors="replace")
+
+    @property
+    def folder(self):
+        (folder,) = [path for path in self.reports.iterdir() if path.is_dir()]
+        return folder
+
+    def wait(self, timeout=300):
+        self.process.wait(timeout)
+        return self.process.returncode
+
+    def records(self):
+        file = self.folder / "evidence.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def record(self, requirement, candidate):
+        (found,) = [r for r in self.records() if r["requirement"] == requirement and r["candidate"] == candidate]
+        return found
+
+    def launches(self):
+        file = self.folder / "launches.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def own_launches(self):
+        """Starts of the candidates' own arms: a micro-twin is only launched for a KV type that no session has learnt yet."""
+        return [entry for entry in self.launches() if entry["ended"] is None and not entry["arm"].startswith("micro")]
+
+    def wait_for_launch(self, number=1, timeout=120):
+        """The pid of the numbered launch of a candidate's own arm, as soon as it is on record."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline and self.process.poll() is None:
+            started = self.own_launches() if any(self.reports.glob("*/launches.jsonl")) else []
+            if len(started) >= number:
+                return started[number - 1]["pid"]
+            time.sleep(0.05)
+        raise AssertionError(f"no launch {number} within {timeout} s:\n{self.output}")
+
+
+def start(host, reports, *args, env=None):
+    """Start a child session on `host`; its report folders go under `reports`."""
+    reports.mkdir(parents=True, exist_ok=True)
+    output = reports.parent / f"{reports.name}.out"
+    command = [sys.executable, "-m", "pytest", f"--host={host}", f"--reports={reports}", "-p", "no:cacheprovider", *args]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "READINESS_"))}
+    with output.open("wb") as sink:
+        process = subprocess.Popen(command, cwd=ROOT, env=clean | (env or {}), stdout=sink, stderr=subprocess.STDOUT)
+    return Session(process, reports, output)
+
+
+def engines_of(pid):
+    """Live engine processes below `pid`."""
+    try:
+        family = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [process for process in family if _is_engine(process)]
+
+
+def _is_engine(process):
+    try:
+        return process.name().startswith("llama-") and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wrapped_engine(folder, body):
+    """The real engine behind a shell script, as `[engine]` keys; probes pass through. `body` may use $ENGINE."""
+    folder.mkdir()
+    script = folder / "llama-server"
+    server = build_engine(EngineRequest.named("pinned+tbq")).server
+    script.write_text(f'#!/bin/sh\nENGINE={server}\ncase "$*" in *--help*|*--version*) exec $ENGINE "$@";; esac\n{body}\n')
+    script.chmod(0o755)
+    return f'path = "{folder}"\ncommit = "0c1e57098bba"'
+
+
+def own_copy(folder):
+    """A copy of the small model called other.gguf, so that a script can tell the candidate `other` by its path."""
+    copy = folder / "other.gguf"
+    shutil.copy(ensure_registry_model("smollm2-135m"), copy)
+    return f'target = {{ kind = "file", path = "{copy}" }}'

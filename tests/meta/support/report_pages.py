@@ -1,0 +1,31 @@
+"""Pages of samples as data, for tests that look into their sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fixtures.report.blocks import Block, Card, Fold
+from fixtures.report.model import PageModel
+from fixtures.report.page import build_page
+from support.report_sample import Sample
+
+
+def page_of(sample: Sample, **changes: Any) -> PageModel:
+    """The page of a sample, parts of it changed."""
+    given: dict[str, Any] = {**sample._asdict(), **changes}
+    return build_page(**given)
+
+
+def blocks_of(page: PageModel, section_id: str) -> list[Block]:
+    """All blocks of one section."""
+    section = next(section for section in page.sections if section.id == section_id)
+    return list(flat(section.blocks))
+
+
+def flat(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    """All blocks, those inside folds and cards included."""
+    for block in blocks:
+        yield block
+        if isinstance(block, Fold | Card):
+            yield from flat(block.blocks)
