@@ -5,7 +5,7 @@ PYTEST = .venv/bin/python -m pytest
 HOST_OPTION = $(if $(HOST),--host=$(HOST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint static meta smoke test proof signoff doctor bench lock clean
+.PHONY: help setup engine lint static meta smoke test proof signoff doctor bench docs lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ proof: setup engine ## Everything long: long meta tests, then all gates of both 
 
 bench: setup ## Time the suite's maths, readers and patch set against their bounds (half an hour; python -m bench WORD: some)
 	@.venv/bin/python -m bench
+
+docs: setup ## Write what the README says of the catalog
+	@.venv/bin/python -m fixtures.catalog.readme
 
 lock: setup ## Resolve requirements.lock anew from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock

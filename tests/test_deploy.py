@@ -11,6 +11,7 @@ from fixtures.engine.command_matrix import command_matrix
 from fixtures.engine.dialect import parse_dialect
 from fixtures.measure import units as deploy
 from fixtures.measure.audit import artefacts as audit
+from fixtures.records.digest import digest
 from fixtures.records.evidence import EvidenceStatus, Observation
 
 pytestmark = pytest.mark.deploy
@@ -43,7 +44,9 @@ def reviewed(gate, snapshot):
             return Observation(
                 status=EvidenceStatus.BLOCKED, reason=f"host {gate.host.id} is not shipped: nobody reviewed a snapshot of it"
             )
-        return Observation(measured={"reviewed": snapshot == render(public_host(gate.host.id))})
+        rendered = render(public_host(gate.host.id))
+        found = digest(rendered)
+        return Observation(measured={"rendered_sha256": found, "reviewed_sha256": found if snapshot == rendered else "another"})
 
     return compare
 
@@ -83,4 +86,4 @@ def test_unit_starts_what_was_tested(obtain, settle):
 @pytest.mark.requirement("DEP-3")
 def test_service_port(gate, obtain, settle):
     """The service port is free, or held by the candidate's own unit."""
-    settle(obtain(lambda subject: audit.port(gate.candidate.port, gate.candidate.unit)))
+    settle(obtain(lambda subject: audit.port(gate.candidate.port, gate.candidate.id)))

@@ -217,15 +217,25 @@ def test_bad_host_name(place: Place, name: str, said: str, monkeypatch: pytest.M
         ("lanes.toml", 'types = ["f16"]', "types = []", load_lanes, "`roles.f16.types` is empty"),
         ("lanes.toml", "bpw = 16.0, ", "", load_lanes, "`roles.f16.bpw` is missing"),
         (
-            "requirements.toml",
+            "requirements/audit.toml",
             'id = "AUD-2"',
             'id = "AUD-1"',
             load_requirements,
             '`requirement.AUD-1.id` is "AUD-1", which an earlier entry has',
         ),
-        ("requirements.toml", 'marker = "audit"', 'marker = "audits"', load_requirements, "did you mean `audit`?"),
-        ("requirements.toml", 'needs = ["prompts"]', 'needs = ["prompt"]', load_requirements, "did you mean `prompts`?"),
-        ("requirements.toml", 'arm = "none"', 'arm = "nona"', load_requirements, "did you mean `none`?"),
+        (
+            "requirements/audit.toml",
+            'id = "audit"',
+            'id = "audits"',
+            load_requirements,
+            'is "audits"; a family is called like its file, "audit"',
+        ),
+        ("requirements/kv.toml", "order = 80", "order = 70", load_requirements, "is 70, which KV-2 has"),
+        ("requirements/kv.toml", "order = 80", "order = 10", load_requirements, "is 10, which AUD-1 has"),
+        ("requirements/kv.toml", 'id = "KV-3"', 'id = "AUD-3"', load_requirements, "which an earlier entry has"),
+        ("requirements/ppl.toml", 'limit = "ppl"', "", load_requirements, "stands without a `limit`"),
+        ("requirements/coherence.toml", 'needs = ["prompts"]', 'needs = ["prompt"]', load_requirements, "did you mean `prompts`?"),
+        ("requirements/audit.toml", 'arm = "none"', 'arm = "nona"', load_requirements, "did you mean `none`?"),
         ("claims.toml", 'unit = "MiB"', 'unit = "MB"', load_claims, 'unit` is "MB"; did you mean `MiB`?'),
         ("claims.toml", 'lane = "k3v4"', 'lane = "k4v3"', load_claims, '"k4v3", which is not a lane; did you mean `k'),
         ("claims.toml", 'id = "31b-k3v4-8k"', 'id = "31b-k3v3-8k"', load_claims, "which an earlier entry has"),
@@ -284,6 +294,7 @@ JUNK = st.one_of(
 KNOWN = Known(
     lanes=frozenset({"k3v3", "k3v4"}),
     requirements=frozenset({"PPL-1", "COH-1"}),
+    limits={"ppl": ("engine", "corpus_sha256", "chunks", "context"), "kld": (), "decode_tps": (), "accept_pct": (), "kv_8k_mib": ()},
     prompts=frozenset({"zh_marker", "embedded_facts", "repeat_line"}),
 )
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])

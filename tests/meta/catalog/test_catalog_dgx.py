@@ -13,9 +13,9 @@ from support.places import DATA
 
 from fixtures.catalog.candidate import GATED_ROLES, Role
 from fixtures.catalog.host import Host
-from fixtures.catalog.load import CATALOG, applies, load_claims, load_host, load_lanes, load_requirements, missing_keys
+from fixtures.catalog.load import CATALOG, applies, load_claims, load_host, load_lanes, load_requirements
+from fixtures.catalog.missing import all_missing_keys, missing_keys
 from fixtures.catalog.model import FileArtefact
-from fixtures.catalog.requirement import Marker
 from fixtures.models.geometry import shipped_geometry
 from fixtures.models.kv_size import KvShape, kv_size
 
@@ -140,14 +140,14 @@ def test_services_are_the_seeds(dgx: Host):
 
 def test_tolerances_stand_3_percent_and_3_points_below_and_say_proposed(dgx: Host):
     for candidate in dgx.candidates:
-        speed, accept, kv = candidate.limits.decode_tps, candidate.limits.accept_pct, candidate.limits.kv_8k_mib
+        speed, accept, kv = candidate.limit("decode_tps"), candidate.limit("accept_pct"), candidate.limit("kv_8k_mib")
         assert speed and accept and kv
         assert speed.proposed and accept.proposed and not kv.proposed
         assert speed.margin(speed.reference * 0.97) == pytest.approx(0, abs=1e-9)
         assert speed.margin(speed.reference * 0.969) < 0
         assert accept.bound == pytest.approx(accept.reference - 3)
         assert kv.margin(kv.reference + 0.02) < 0 < kv.margin(kv.reference)
-    ppl = dgx.candidate("e4b-k3v3").limits.ppl
+    ppl = dgx.candidate("e4b-k3v3").limit("ppl")
     assert ppl is not None
     assert ppl.margin(24.6580 * 1.0009) > 0 > ppl.margin(24.6580 * 1.0011)
 
@@ -167,7 +167,7 @@ def test_no_lane_is_chosen_before_its_owner_decides(dgx: Host):
 def test_the_8k_figures_follow_from_the_named_geometries_and_lanes(dgx: Host):
     lanes = load_lanes()
     for candidate in dgx.candidates:
-        lane, geometry, limit = lanes.lanes[candidate.lane], dgx.models[candidate.model].geometry, candidate.limits.kv_8k_mib
+        lane, geometry, limit = lanes.lanes[candidate.lane], dgx.models[candidate.model].geometry, candidate.limit("kv_8k_mib")
         assert geometry and limit
         shape = KvShape(n_ctx=8192, n_ubatch=dgx.launch.ubatch, n_parallel=dgx.launch.parallel)
         size = kv_size(shipped_geometry(geometry), shape, lanes.roles[lane.k].bpw, lanes.roles[lane.v].bpw)
@@ -203,7 +203,7 @@ def test_the_comparison_row_owes_no_ppl_and_four_candidates_owe_a_unit(dgx: Host
 
 
 def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx: Host):
-    missing = {key for candidate in dgx.candidates for marker in Marker for key in missing_keys(dgx, candidate, marker)}
+    missing = set(all_missing_keys(dgx, load_requirements()))
     assert {
         "guard.lock",
         "guard.competing",

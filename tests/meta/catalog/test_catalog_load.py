@@ -18,15 +18,16 @@ from fixtures.catalog.load import (
     load_host,
     load_lanes,
     load_requirements,
-    missing_keys,
     overlay_file,
     tier_of,
 )
+from fixtures.catalog.missing import all_missing_keys, missing_keys
 from fixtures.catalog.model import FileArtefact
 from fixtures.catalog.owed import gated
 from fixtures.catalog.places import line_of
-from fixtures.catalog.requirement import Marker, Tier
+from fixtures.catalog.requirement import Tier
 
+KV_8K = "kv_8k_mib"
 OVERLAY = """
 [engine]
 recipe = "path"
@@ -101,6 +102,11 @@ def gaps(host: Host) -> set[str]:
     return {key for candidate, requirement in asked for key in missing_keys(host, candidate, requirement)}
 
 
+def missing_of(host: Host, candidate: str, family: str = "") -> tuple[str, ...]:
+    asked = [requirement for requirement in load_requirements() if requirement.marker == (family or requirement.marker)]
+    return tuple(dict.fromkeys(key for requirement in asked for key in missing_keys(host, host.candidate(candidate), requirement)))
+
+
 def test_all_shipped_hosts_load():
     assert host_names() == ("dgx", "local", "twins")
     assert [load_host(name).standin for name in host_names()] == [False, True, True]
@@ -116,7 +122,7 @@ def test_the_embedded_hosts_have_the_lanes_and_sizes_that_the_dgx_gates():
 
     def sizes(*names):
         return {
-            (host.models[candidate.model].geometry, candidate.lane, candidate.speculation.mtp_block): candidate.limits.kv_8k_mib.reference
+            (host.models[candidate.model].geometry, candidate.lane, candidate.speculation.mtp_block): candidate.limit(KV_8K).reference
             for host in map(load_host, names)
             for candidate in gated(host)
         }
@@ -141,7 +147,7 @@ def test_the_overlay_is_found_laid_over_and_fills_the_gaps_of_its_candidate(conf
     target = host.models["gemma4-26b"].target
     assert isinstance(target, FileArtefact)
     assert (target.path, target.size) == ("/models/26b.gguf", "16G")
-    limit, reference = host.candidate("26b-k3v3").limits.ppl, bare.candidate("26b-k3v3").limits.ppl
+    limit, reference = host.candidate("26b-k3v3").limit("ppl"), bare.candidate("26b-k3v3").limit("ppl")
     assert limit and reference
     assert (limit.reference, limit.chunks) == (reference.reference, 64)
     candidate = host.candidate("26b-k3v3")
@@ -162,27 +168,28 @@ def test_without_its_key_a_gate_names_the_key(config: Path):
         ('corpus = "/data/wiki.test.raw"', "ppl.corpus"),
     ):
         host = laid(config, OVERLAY.replace(line, ""))
-        found = {k for marker in Marker for k in missing_keys(host, host.candidate("26b-k3v3"), marker)}
-        assert found == {key}, line
+        assert set(missing_of(host, "26b-k3v3")) == {key}, line
 
 
 def test_the_ppl_context_must_be_said_even_where_it_is_the_default(config: Path):
     text = OVERLAY.replace("chunks = 64\ncontext = 512\n\n[speed]", "chunks = 64\n\n[speed]")
     host = laid(config, text)
     assert host.ppl.context == 512
-    assert missing_keys(host, host.candidate("26b-k3v3"), Marker.PPL) == ("ppl.context",)
+    assert missing_of(host, "26b-k3v3", "ppl") == ("ppl.context",)
 
 
 def test_keys_are_asked_for_only_where_they_matter(config: Path):
     host = load_host("dgx")
-    assert "engine.pure_mode_env" not in missing_keys(host, host.candidate("26b-k3v4"), Marker.TPS)
-    assert "models.gemma4-26b.drafter.path" not in missing_keys(host, host.candidate("26b-k3v4"), Marker.PPL)
-    assert missing_keys(host, None, Marker.AUDIT) == ("guard.lock", "guard.competing", "engine.recipe", "engine.path", "engine.commit")
-    assert missing_keys(host, host.candidate("31b-k3v4"), Marker.SIGNOFF) == ()
+    assert "engine.pure_mode_env" not in missing_of(host, "26b-k3v4", "tps")
+    assert "engine.pure_mode_env" in missing_of(host, "26b-k3v3", "tps")
+    assert "models.gemma4-26b.drafter.path" not in missing_of(host, "26b-k3v4", "ppl")
+    assert "models.gemma4-26b.drafter.path" in missing_of(host, "26b-k3v4", "audit")
+    assert missing_of(host, "31b-k3v4", "signoff") == ()
+    assert all_missing_keys(host, load_requirements())[:2] == ("guard.lock", "guard.competing")
     system = laid(config, OVERLAY.replace('scope = "user"', 'scope = "system"'))
-    assert missing_keys(system, system.candidate("26b-k3v4"), Marker.DEPLOY) == ("units.user",)
+    assert missing_of(system, "26b-k3v4", "deploy") == ("units.user",)
     pinned = laid(config, '[engine]\nrecipe = "pinned"\n')
-    assert not any(key.startswith("engine") for key in missing_keys(pinned, pinned.candidate("26b-k3v4"), Marker.KV))
+    assert not any(key.startswith("engine") for key in missing_of(pinned, "26b-k3v4", "kv"))
 
 
 def test_an_overlay_may_be_named_and_must_then_exist(tmp_path: Path):

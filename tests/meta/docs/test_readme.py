@@ -1,20 +1,24 @@
-"""README tables that are generated from data stay what the data says."""
+"""What `make docs` writes into the README is what the catalog says."""
 
-from support.places import ROOT
+import pytest
 
 from fixtures.catalog.load import load_requirements
-
-README = ROOT / "README.md"
-BEGIN, END = "<!-- requirements:begin", "<!-- requirements:end -->"
+from fixtures.catalog.readme import README, with_table, write
 
 
-def table():
-    rows = ["| id | marker | tier | MUST |", "|---|---|---|---|"]
-    rows += [f"| {r.id} | `{r.marker}` | {r.tier} | {r.must} |" for r in sorted(load_requirements(), key=lambda r: r.id)]
-    return rows
-
-
-def test_requirement_table_is_the_catalog():
+def test_the_table_of_requirements_is_up_to_date():
     text = README.read_text("utf-8")
-    block = text[text.index(BEGIN) : text.index(END)].splitlines()[1:]
-    assert [line for line in block if line] == table(), "README.md: put these lines there:\n" + "\n".join(table())
+    assert text == with_table(text, load_requirements()), "call `make docs`"
+
+
+def test_another_catalog_gives_another_table(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(README.read_text("utf-8").replace("| KV-1 |", "| KV-9 |"), "utf-8")
+    assert write(copy)
+    assert copy.read_text("utf-8") == README.read_text("utf-8")
+    assert not write(copy)
+
+
+def test_a_readme_without_its_comments_is_refused():
+    with pytest.raises(ValueError, match="requirements:end"):
+        with_table("no comments here", load_requirements())

@@ -3,7 +3,8 @@
 import pytest
 from support import child_session
 
-from fixtures.catalog.load import load_host, load_lanes, load_requirements, missing_keys
+from fixtures.catalog.load import load_host, load_lanes, load_requirements
+from fixtures.catalog.missing import missing_keys
 from fixtures.engine.dialect import parse_dialect, probe_dialect
 from fixtures.engine.kv_types import TypeSize, TypeSizes, bits_per_weight, resolution_bpw
 from fixtures.engine.lanes import LaneUnavailable, lane_type_names, resolve_lane

@@ -6,6 +6,7 @@ import pytest
 from support import child_session
 from support.report_sample import five_states
 
+from fixtures.catalog.load import load_requirements
 from fixtures.judge.changes import changes_since
 from fixtures.records.verdict import Verdict
 from fixtures.report.page import build_page, render_page
@@ -13,7 +14,7 @@ from fixtures.report.terminal import render_changes
 
 
 def since(before, after):
-    return changes_since(before.verdict, before.evidence, after.verdict, after.evidence)
+    return changes_since(before.verdict, before.evidence, after.verdict, after.evidence, load_requirements())
 
 
 def with_gate(sample, change):

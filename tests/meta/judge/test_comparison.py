@@ -1,11 +1,12 @@
 """Two rows are compared only where engine, service configuration and prompt set agree; then with an interval."""
 
 import pytest
-from support.evidence_samples import evidence
+from support.evidence_samples import REQUIREMENTS, evidence
 
-from fixtures.judge.comparison import Finding, compare_divergence, compare_speed
+from fixtures.judge.comparison import Finding, compare
 from fixtures.records.verdict import Verdict
 
+SPEED, DIVERGENCE = REQUIREMENTS["TPS-1"].compared, REQUIREMENTS["PPL-2"].compared
 SAME = {"engine": "e1", "service": "s1", "prompts": "p1", "command": "c1"}
 
 
@@ -14,32 +15,32 @@ def row(speeds, **identity):
     return evidence("TPS-1", raw=raw).model_copy(update={"identity": SAME | identity})
 
 
-def compare(reference, other, verdicts=(Verdict.PASS, Verdict.PASS)):
-    return compare_speed(reference, other, verdicts)
+def compare_speed(reference, other, verdicts=(Verdict.PASS, Verdict.PASS)):
+    return compare(SPEED, reference, other, verdicts)
 
 
 SLOW, FAST = [50.0, 51.0, 49.5, 50.4, 50.1], [55.0, 56.1, 54.4, 55.4, 55.1]
 
 
 def test_a_clear_difference_has_a_direction_and_an_interval():
-    found = compare(row(SLOW), row(FAST, command="another lane"))
+    found = compare_speed(row(SLOW), row(FAST, command="another lane"))
     assert found.finding is Finding.FASTER
     assert 1 < found.low < found.ratio < found.high
     assert found.ratio == pytest.approx(1.1, abs=0.005)
-    back = compare(row(FAST), row(SLOW))
+    back = compare_speed(row(FAST), row(SLOW))
     assert back.finding is Finding.SLOWER
     assert back.ratio == pytest.approx(1 / found.ratio)
 
 
 def test_noise_is_no_difference():
-    found = compare(row([50.0, 60.0, 40.0, 55.0]), row([52.0, 61.0, 43.0, 54.0]))
+    found = compare_speed(row([50.0, 60.0, 40.0, 55.0]), row([52.0, 61.0, 43.0, 54.0]))
     assert found.finding is Finding.NO_DIFFERENCE
     assert found.low < 1 < found.high
 
 
 @pytest.mark.parametrize("part", ["engine", "service", "prompts"])
 def test_what_differs_keeps_rows_apart(part):
-    found = compare(row(SLOW), row(FAST, **{part: "another"}))
+    found = compare_speed(row(SLOW), row(FAST, **{part: "another"}))
     assert (found.finding, found.differing, found.ratio) == (Finding.INCOMPARABLE, (part,), None)
 
 
@@ -47,23 +48,23 @@ def test_what_differs_keeps_rows_apart(part):
 def test_what_is_unknown_keeps_rows_apart(part):
     one = row(SLOW)
     unknown = one.model_copy(update={"identity": {name: value for name, value in one.identity.items() if name != part}})
-    assert compare(unknown, row(FAST)).differing == (part,)
-    assert compare(row(FAST), unknown).differing == (part,)
+    assert compare_speed(unknown, row(FAST)).differing == (part,)
+    assert compare_speed(row(FAST), unknown).differing == (part,)
 
 
 def test_one_request_is_no_sample():
-    assert compare(row(SLOW), row([55.0])).differing == ("requests",)
+    assert compare_speed(row(SLOW), row([55.0])).differing == ("requests",)
 
 
 @pytest.mark.parametrize("unclean", [Verdict.INVALID, Verdict.WAIVED])
 def test_only_clean_numbers_are_compared(unclean):
     for verdicts in ((unclean, Verdict.PASS), (Verdict.PASS, unclean)):
-        assert compare(row(SLOW), row(FAST), verdicts).differing == ("conditions",)
-    assert compare(row(SLOW), row(FAST), (Verdict.FAIL, Verdict.PASS)).finding is Finding.FASTER
+        assert compare_speed(row(SLOW), row(FAST), verdicts).differing == ("conditions",)
+    assert compare_speed(row(SLOW), row(FAST), (Verdict.FAIL, Verdict.PASS)).finding is Finding.FASTER
 
 
 def test_without_any_spread_there_is_no_interval():
-    assert compare(row([50.0, 50.0]), row([60.0, 60.0])).differing == ("requests",)
+    assert compare_speed(row([50.0, 50.0]), row([60.0, 60.0])).differing == ("requests",)
 
 
 KLD_SAME = {"engine": "e1", "models": "m1", "corpus": "c1", "lane": "l1"}
@@ -76,7 +77,7 @@ def far(chunks, **identity):
 
 
 def compare_far(reference, other, verdicts=(Verdict.PASS, Verdict.PASS)):
-    return compare_divergence(reference, other, verdicts)
+    return compare(DIVERGENCE, reference, other, verdicts)
 
 
 Q8, Q4 = [0.011, 0.010, 0.012, 0.009], [0.13, 0.11, 0.15, 0.12]

@@ -2,27 +2,23 @@
 
 import pytest
 from support.evidence_samples import (
-    ACCEPT,
     CLAIMS,
-    COH,
     CONFIRMED,
     CONTRADICTED,
     GREEN,
     KLD_MEASURED,
-    KV,
     NOON,
-    PORT,
-    PPL_MEASURED,
     QUIET,
-    SOUND,
+    REQUIREMENTS,
     TPS,
-    TYPES,
     evidence,
+    judged,
+    with_example_limits,
 )
 
-from fixtures.catalog.limit import CorpusLimit, Limit, PplLimit
+from fixtures.catalog.limit import Limit
 from fixtures.catalog.load import load_host, load_requirements
-from fixtures.judge.gates import RULES, judge
+from fixtures.judge.rules import RULES
 from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Verdict
@@ -30,26 +26,11 @@ from fixtures.records.verdict import Verdict
 HOST = load_host("local")
 CANDIDATE = HOST.candidate("twin42-q8")
 
-PPL = PplLimit(
-    reference=20.0,
-    kind="equal",
-    tolerance=0.1,
-    relative=True,
-    unit="PPL",
-    source="t",
-    engine="e",
-    corpus_sha256="c" * 64,
-    chunks=8,
-    context=512,
-)
-KLD = CorpusLimit(
-    reference=0.02, kind="at_most", tolerance=10, relative=True, unit="nats", source="t", corpus_sha256="c" * 64, chunks=8, context=512
-)
-WITH_PPL = CANDIDATE.model_copy(update={"limits": CANDIDATE.limits.model_copy(update={"ppl": PPL, "kld": KLD})})
+WITH_PPL = with_example_limits(CANDIDATE)
 
 
 def verdict(requirement, measured, candidate=CANDIDATE, **kwargs):
-    return judge(evidence(requirement, measured=measured, **kwargs), candidate, HOST)
+    return judged(evidence(requirement, measured=measured, **kwargs), candidate, HOST)
 
 
 def test_every_requirement_has_a_judge_and_a_green_sample():
@@ -76,87 +57,26 @@ def test_an_empty_record_is_never_green(requirement):
     assert verdict(requirement, {}, WITH_PPL).verdict in (Verdict.INVALID, Verdict.FAIL)
 
 
-# the same bytes in all, K and V the wrong way round
-SWAPPED = {
-    **KV,
-    "allocated_mib": 68.25,
-    "computed_mib": 68.25,
-    "k_type": "q4_0",
-    "k_bpw": 4.5,
-    "effective_k_bpw": 8.5,
-    "effective_v_bpw": 4.5,
-    "allocated_k_mib": 44.62,
-    "computed_k_mib": 23.625,
-    "allocated_v_mib": 23.62,
-    "computed_v_mib": 44.625,
-}
+FAULTS = [(name, fault) for name, requirement in REQUIREMENTS.items() for fault in requirement.example.fault]
 
 
-def broken(item, problem):
-    return {"item": item, "subject": "s", "reading": "unread", "state": "broken", "problem": problem}
+@pytest.mark.parametrize(("requirement", "fault"), FAULTS, ids=[f"{name}-{fault.says[:40]}" for name, fault in FAULTS])
+def test_red(requirement, fault):
+    measured, raw = GREEN[requirement]
+    changed = {**measured, **fault.measured, **dict.fromkeys(fault.nothing)}
+    found = verdict(requirement, changed, WITH_PPL, raw={**raw, **fault.raw})
+    assert found.verdict == fault.verdict, found.reason
+    assert fault.says in found.reason
 
 
-RED = [
-    ("AUD-1", {"artefacts": 1}, {}, "1 artefacts checked, expected 2"),
-    ("AUD-1", {"artefacts": 1}, {"rows": [broken("target", "t.gguf is of type Q8_0")]}, "t.gguf is of type Q8_0"),
-    ("AUD-2", {**PORT, "free": False}, {}, "port 18085 is taken"),
-    ("AUD-3", {"k_type": "", "v_type": ""}, {}, "names no KV types"),
-    ("AUD-4", {"present": True, "port": 8080}, {}, "serves port 8080, the catalog says 18095"),
-    ("AUD-4", {"present": True, "port": None}, {}, "serves port None"),
-    ("AUD-5", {"clear": False}, {}, "may not run now"),
-    ("AUD-6", {"scripts": 2, "compiled": 1}, {"rows": [broken("script", "x.py does not compile")]}, "x.py does not compile"),
-    ("AUD-6", {"scripts": 2, "compiled": 1}, {}, "1 of 2 helper scripts compile"),
-    ("KV-1", {**KV, "allocated_mib": 168.0}, {}, "allocated KV is 168"),
-    ("KV-1", {**KV, "allocated_k_mib": 84.0}, {}, "allocated K is 84"),
-    ("KV-1", {**KV, "allocated_v_mib": 44.58}, {}, "allocated V is 44.58"),
-    ("KV-1", {**KV, "server_n_ctx": 4096}, {}, "serves 4096 tokens, asked for 8192"),
-    (
-        "KV-1",
-        {**KV, "allocated_mib": 68.25, "allocated_k_mib": 23.62, "effective_k_bpw": 4.5},
-        {"logged_k_types": "q4_0"},
-        "K was asked as q8_0 (8.5 bits per weight) and takes 4.5; the log calls it q4_0; allocated K is 23.62 MiB, must be exactly 44.625",
-    ),
-    ("KV-1", SWAPPED, {}, "K was asked as q4_0 (4.5 bits per weight) and takes 8.5; the log calls it unknown; V was asked as q8_0"),
-    ("KV-2", {"computed_mib": 89.27}, {}, "computed KV at 8192 tokens is 89.27"),
-    ("KV-3", {**TYPES, "k_bpw": 3.5}, {}, "K type turbo3 of this engine is 3.5 bits per weight, must be exactly 3.125"),
-    ("KV-3", {**TYPES, "v_bpw": 4.125}, {}, "V type turbo4 of this engine is 4.125 bits per weight, must be exactly 4.25"),
-    ("KV-3", {**TYPES, "k_bpw": 8.5, "v_bpw": 8.5}, {}, "V type turbo4 of this engine is 8.5"),
-    (
-        "KV-4",
-        CLAIMS,
-        {"claims": [CONFIRMED, {**CONTRADICTED, "finding": "confirmed"}]},
-        "a-128k is called confirmed, but 5.62 GiB beside 2.182 is contradicted",
-    ),
-    ("KV-4", CLAIMS, {"claims": [CONFIRMED, {**CONTRADICTED, "true": None}]}, "a-128k has no numbers to judge"),
-    ("PPL-1", {**PPL_MEASURED, "ppl": 20.03}, {}, "perplexity is 20.03"),
-    ("PPL-1", {**PPL_MEASURED, "ppl": 19.97}, {}, "perplexity is 19.97"),
-    ("PPL-2", {**KLD_MEASURED, "kld": 0.0221}, {}, "mean KL divergence from F16 KV is 0.0221 nats, must be at most 0.022"),
-    ("COH-1", {**COH, "text_ok": False}, {"checks": [{"name": "exact", "passed": False, "detail": "answer is X"}]}, "answer is X"),
-    ("COH-1", {**COH, "http_status": 500}, {}, "HTTP status 500"),
-    ("COH-1", {**COH, "draft_n": None}, {}, "no draft timings"),
-    ("COH-1", {**COH, "cuda_errors": 1}, {}, "1 CUDA errors"),
-    ("COH-1", {**COH, "ggml_aborts": 1}, {}, "1 GGML aborts"),
-    ("TPS-1", {**TPS, "decode_tps_median": 4.9}, {}, "median decode speed is 4.9 t/s, must be at least 5"),
-    ("TPS-2", {**ACCEPT, "accept_pct": 79.9}, {}, "pooled draft acceptance is 79.9"),
-    ("TPS-2", {**ACCEPT, "accept_pct": None}, {}, "nothing was drafted"),
-    ("DEP-1", {"verify_exit": 1}, {"stderr": []}, "ended with 1"),
-    ("DEP-1", {"verify_exit": 0}, {"stderr": ["Unknown key"]}, "Unknown key"),
-    ("DEP-2", {"differences": 1}, {"differences": ["-ctk is q4_0, tested q8_0"]}, "-ctk is q4_0"),
-    ("DEP-3", {**PORT, "free": False}, {}, "port 18085 is taken"),
-    ("DEP-4", {"reviewed": False}, {}, "differ from the reviewed"),
-    ("DEP-5", {"reviewed": False}, {}, "differs from the reviewed"),
-    ("STA-1", {**SOUND, "alive": False}, {}, "has ended"),
-    ("STA-1", {**SOUND, "same_alias": False}, {}, "another server"),
-    ("STA-1", {**SOUND, "fatal_lines": 2}, {}, "2 fatal lines"),
-    ("SGN-1", {"missing": 1}, {"missing": ["PPL-1 applies"]}, "PPL-1 applies"),
-]
+def test_every_fault_changes_its_example():
+    assert [name for name, fault in FAULTS if not (fault.measured or fault.nothing or fault.raw)] == []
 
 
-@pytest.mark.parametrize(("requirement", "measured", "raw", "said"), RED)
-def test_red(requirement, measured, raw, said):
-    found = verdict(requirement, measured, WITH_PPL, raw=raw)
+def test_a_claim_without_numbers_is_not_judged():
+    found = verdict("KV-4", CLAIMS, raw={"claims": [CONFIRMED, {**CONTRADICTED, "true": None}]})
     assert found.verdict is Verdict.FAIL
-    assert said in found.reason
+    assert "a-128k has no numbers to judge" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -174,7 +94,7 @@ def test_a_divergence_counts_for_any_engine():
 
 
 def test_no_limit_is_blocked_not_passed():
-    bare = CANDIDATE.model_copy(update={"limits": type(CANDIDATE.limits)()})
+    bare = CANDIDATE.model_copy(update={"limits": {}})
     assert verdict("TPS-1", TPS, bare).verdict is Verdict.BLOCKED
     assert verdict("KV-2", {"computed_mib": 89.25}, bare).verdict is Verdict.BLOCKED
 
@@ -200,7 +120,7 @@ def test_speed_of_a_gpu_in_the_low_power_trap_is_invalid():
     trapped = Conditions(before=QUIET.before, samples=(QUIET.before.model_copy(update={"gpus": (gpu,)}),), after=QUIET.after)
     assert verdict("TPS-1", TPS, conditions=trapped).verdict is Verdict.PASS  # a host without a clock limit does not judge it
     host = HOST.model_copy(update={"guard": HOST.guard.model_copy(update={"min_sm_clock_mhz": 1500.0})})
-    found = judge(evidence("TPS-1", measured=TPS, conditions=trapped), CANDIDATE, host)
+    found = judged(evidence("TPS-1", measured=TPS, conditions=trapped), CANDIDATE, host)
     assert found.verdict is Verdict.INVALID
     assert "799 MHz" in found.reason
 

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 from support import child_session
-from support.evidence_samples import NOON, QUIET, TPS, evidence
+from support.evidence_samples import NOON, QUIET, TPS, evidence, judged
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.noise import AcceptanceError, parse_acceptance
 from fixtures.host.lock import RunLock
 from fixtures.judge.conditions import disturbance
-from fixtures.judge.gates import judge
 from fixtures.records.conditions import Conditions, GpuReading, NoiseAcceptance, ProcessLoad, ProcessMemory, Snapshot
 from fixtures.records.verdict import Verdict
 
@@ -27,7 +26,7 @@ LOUD = QUIET.before.model_copy(update={"competing": (ProcessLoad(name="asr", ser
 
 
 def speed(conditions, host=HOST, **measured):
-    return judge(evidence("TPS-1", measured=TPS | measured, conditions=conditions), CANDIDATE, host)
+    return judged(evidence("TPS-1", measured=TPS | measured, conditions=conditions), CANDIDATE, host)
 
 
 def noisy(**changes):

@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 from support.evidence_samples import evidence
+from support.evidence_samples import judged as judged_record
 from support.places import DATA
 
 from fixtures.catalog.host import Guard
@@ -17,7 +18,6 @@ from fixtures.catalog.requirement import Arm
 from fixtures.engine.dialect import parse_dialect
 from fixtures.engine.subject import Subject
 from fixtures.engine.workbench import Workbench
-from fixtures.judge.gates import judge
 from fixtures.measure.audit import artefacts as audit
 from fixtures.measure.audit import engine as audit_engine
 from fixtures.measure.audit.machine import machine
@@ -25,7 +25,6 @@ from fixtures.measure.audit.scripts import helper_scripts
 from fixtures.measure.audit.unit import unit_file
 from fixtures.models.twins import ensure_twin
 from fixtures.records.conditions import GpuReading, GuardReport, ResidentServer
-from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Verdict
 from llama_build import Manifest
 
@@ -47,7 +46,12 @@ def judged(requirement, observation, host=HOST, candidate=CANDIDATE):
     record = evidence(
         requirement, candidate.id, observation.measured, raw=observation.raw, status=observation.status, reason=observation.reason
     )
-    return judge(record, candidate, host)
+    return judged_record(record, candidate, host)
+
+
+def blocked(requirement, observation, said):
+    judgement = judged(requirement, observation)
+    return judgement.verdict is Verdict.BLOCKED and said in judgement.reason
 
 
 @pytest.fixture(scope="module")
@@ -185,24 +189,22 @@ class TestEngine:
     def test_engine_without_the_lanes_types_is_blocked(self, monkeypatch):
         dgx = load_host("dgx", bare=True)
         found = self.asked("upstream", dgx.candidate("26b-k3v4"), dgx, monkeypatch)
-        assert found.status is EvidenceStatus.BLOCKED
-        assert "lane k3v4 needs a K type of 3.125 bits per weight" in found.reason
+        assert blocked("AUD-3", found, "lane k3v4 needs a K type of 3.125 bits per weight")
 
     def test_engine_without_mtp_is_blocked(self, monkeypatch):
         dgx = load_host("dgx", bare=True)
         found = self.asked("thetom", dgx.candidate("26b-k3v4"), dgx, monkeypatch)
-        assert "drafts with MTP, which" in found.reason
+        assert blocked("AUD-3", found, "drafts with MTP, which")
 
     def test_pure_mode_without_its_variable_is_blocked_by_key(self, monkeypatch):
         dgx = load_host("dgx", bare=True)
         found = self.asked("atomicbot-2026-07", dgx.candidate("26b-k3v3"), dgx, monkeypatch)
-        assert "missing key `engine.pure_mode_env`" in found.reason
+        assert blocked("AUD-3", found, "missing key `engine.pure_mode_env`")
 
     def test_engine_that_is_not_built_is_blocked_and_not_built(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         found = audit_engine.capabilities(subject())
-        assert found.status is EvidenceStatus.BLOCKED
-        assert "is not built yet" in found.reason
+        assert blocked("AUD-3", found, "is not built yet")
         assert audit_engine.engine_id(subject().workbench) == "absent"
         assert not (tmp_path / "llama-readiness" / "engines").exists()
 
@@ -239,7 +241,7 @@ class TestUnit:
 
     def test_missing_key_is_named(self):
         host = HOST.model_copy(update={"units": HOST.units.model_copy(update={"directory": None})})
-        assert "missing key `units.directory`" in unit_file(subject(host)).reason
+        assert blocked("AUD-4", unit_file(subject(host)), "missing key `units.directory`")
 
 
 class TestScripts:
@@ -366,4 +368,4 @@ class TestMachine:
             limits = Guard.model_validate(DGX["limits"] | {"min_free_disk_mib": least})
             found = machine(report, host.model_copy(update={"guard": limits}))
             assert [row["state"] for row in rows(found) if row["item"] == "disk"] == [state]
-            assert judged("AUD-5", found).verdict is verdict
+            assert judged("AUD-5", found, host.model_copy(update={"guard": limits})).verdict is verdict

@@ -1,11 +1,10 @@
 """The report's KV numbers against the maths: what is confirmed, what is contradicted, with which true value and why."""
 
 import pytest
-from support.evidence_samples import evidence
+from support.evidence_samples import evidence, judged
 
 from fixtures.catalog.load import host_names, load_claims, load_host, load_lanes
 from fixtures.catalog.owed import gated
-from fixtures.judge.gates import judge
 from fixtures.measure.claims import check_claim, claims_about, judged_claims
 from fixtures.models.savings import savings_table
 from fixtures.records.evidence import EvidenceStatus
@@ -69,8 +68,8 @@ def test_a_wrong_claim_fails_no_candidate():
     candidate = host.candidate("31b-k3v3")
     found = judged_claims(claims_about(candidate, host, CLAIMS.values()), LANES)
     assert found.measured == {"claims": 10, "confirmed": 2, "contradicted": 8}
-    judged = judge(evidence("KV-4", candidate.id, found.measured, raw=found.raw), candidate, host)
-    assert (judged.verdict, judged.reason) == (Verdict.PASS, "10 claims judged: 2 confirmed, 8 contradicted")
+    judgement = judged(evidence("KV-4", candidate.id, found.measured, raw=found.raw), candidate, host)
+    assert (judgement.verdict, judgement.reason) == (Verdict.PASS, "10 claims judged: 2 confirmed, 8 contradicted")
 
 
 def test_a_claim_about_an_unknown_model_is_an_error_that_names_it():

@@ -12,8 +12,7 @@ import pytest
 from support.places import ROOT
 
 from fixtures.catalog.candidate import Role
-from fixtures.catalog.load import host_names, load_host, load_requirements
-from fixtures.catalog.requirement import Marker
+from fixtures.catalog.load import host_names, load_families, load_host, load_requirements
 from fixtures.judge.comparison import Finding
 from fixtures.records.audit import AuditItem, Wording
 from fixtures.records.evidence import EvidenceStatus
@@ -22,6 +21,7 @@ from fixtures.report.errors import ReportError
 from fixtures.report.honesty import Headline
 from fixtures.report.strings import LANGUAGES, SOURCE_LANGUAGE, strings
 
+FAMILIES = [family.id for family in load_families()]
 ROOM = ROOT / "fixtures" / "report"
 TEMPLATES = sorted((ROOM / "templates").rglob("*.html"))
 # groups whose keys are composed at run time from an enumeration, a catalog id or a section id
@@ -114,7 +114,7 @@ def test_every_composed_key_exists() -> None:
     composed += [f"method.{verdict}" for verdict in Verdict] + [f"method.{signoff.name}" for signoff in SignOff]
     composed += [f"signoff.{signoff.name}" for signoff in SignOff] + [f"role.{role}" for role in Role]
     composed += [f"headline.{headline}" for headline in Headline] + [f"banner.lead_{headline}" for headline in Headline]
-    composed += [f"marker.{marker}" for marker in Marker] + [f"ledger.{status}" for status in EvidenceStatus]
+    composed += [f"marker.{marker}" for marker in FAMILIES] + [f"ledger.{status}" for status in EvidenceStatus]
     composed += [f"area.{item.area}" for item in load_requirements()] + [f"comparison.finding_{finding}" for finding in Finding]
     composed += [f"audit.item.{item}" for item in AuditItem] + [f"audit.reading.{reading}" for reading in Wording]
     composed += [

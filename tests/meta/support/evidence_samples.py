@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from fixtures.catalog.load import load_requirements
+from fixtures.judge.judge import judge
 from fixtures.records.conditions import Conditions, Snapshot
 from fixtures.records.evidence import GENESIS_SHA256, Evidence, EvidenceStatus
 
@@ -43,68 +45,20 @@ def evidence(
     )
 
 
-# for every judge, a record that passes
-KV = {
-    "allocated_mib": 89.25,
-    "computed_mib": 89.25,
-    "allocated_k_mib": 44.62,
-    "computed_k_mib": 44.625,
-    "allocated_v_mib": 44.62,
-    "computed_v_mib": 44.625,
-    "k_type": "q8_0",
-    "v_type": "q8_0",
-    "k_bpw": 8.5,
-    "v_bpw": 8.5,
-    "effective_k_bpw": 8.5,
-    "effective_v_bpw": 8.5,
-    "log_lines": 2,
-    "n_ctx": 8192,
-    "server_n_ctx": 8192,
-}
-TYPES = {
-    "k_type": "turbo3",
-    "k_bpw": 3.125,
-    "declared_k_bpw": 3.125,
-    "v_type": "turbo4",
-    "v_bpw": 4.25,
-    "declared_v_bpw": 4.25,
-    "resolution_bpw": 0.00125,
-}
-CLAIMS = {"claims": 2, "confirmed": 1, "contradicted": 1}
-CONFIRMED = {"id": "a-8k", "claimed": 359.38, "true": 359.375, "unit": "MiB", "finding": "confirmed"}
-CONTRADICTED = {"id": "a-128k", "claimed": 5.62, "true": 2.182, "unit": "GiB", "finding": "contradicted"}
-COH = {"text_ok": True, "http_status": 200, "draft_n": 6, "draft_n_accepted": 6, "cuda_errors": 0, "ggml_aborts": 0}
-TPS = {"decode_tps_median": 50.0, "ci_low_tps": 49.0, "ci_high_tps": 51.0, "cv_pct": 3.0, "requests": 6}
-ACCEPT = {"accept_pct": 95.0, "estimator": "pooled", "draft_n": 100, "draft_n_accepted": 95}
-PPL_MEASURED = {"ppl": 20.01, "engine": "e", "corpus_sha256": "c" * 64, "chunks": 8, "context": 512}
-KLD_MEASURED = {"kld": 0.02, "kld_stderr": 0.001, "same_top_pct": 93.4, "same_top_stderr_pct": 0.8} | {
-    key: PPL_MEASURED[key] for key in ("engine", "corpus_sha256", "chunks", "context")
-}
-SOUND = {"alive": True, "same_alias": True, "http_status": 200, "fatal_lines": 0}
-PORT = {"port": 18085, "free": True, "held_by_own_unit": False}
+REQUIREMENTS = {requirement.id: requirement for requirement in load_requirements()}
+GREEN = {name: (requirement.example.measured, requirement.example.raw) for name, requirement in REQUIREMENTS.items()}
+"""For every judge a record that passes, of candidate twin42-q8 of host local: the examples of the catalog."""
+KV, TYPES, CLAIMS, COH, TPS, ACCEPT = (GREEN[name][0] for name in ("KV-1", "KV-3", "KV-4", "COH-1", "TPS-1", "TPS-2"))
+PPL_MEASURED, KLD_MEASURED, SOUND, PORT = (GREEN[name][0] for name in ("PPL-1", "PPL-2", "STA-1", "AUD-2"))
+CONFIRMED, CONTRADICTED = GREEN["KV-4"][1]["claims"]
 
 
-GREEN = {
-    "AUD-1": ({"artefacts": 2}, {}),
-    "AUD-2": (PORT, {}),
-    "AUD-3": ({"k_type": "q8_0", "v_type": "q8_0"}, {}),
-    "AUD-4": ({"present": True, "port": 18095}, {}),
-    "AUD-5": ({"clear": True}, {}),
-    "AUD-6": ({"scripts": 2, "compiled": 2}, {}),
-    "KV-1": (KV, {}),
-    "KV-2": ({"computed_mib": 89.25}, {}),
-    "KV-3": (TYPES, {}),
-    "KV-4": (CLAIMS, {"claims": [CONFIRMED, CONTRADICTED]}),
-    "PPL-1": (PPL_MEASURED, {}),
-    "PPL-2": (KLD_MEASURED, {"running": ["0.01900", "0.02100", "0.02000"]}),
-    "COH-1": (COH, {}),
-    "TPS-1": (TPS, {}),
-    "TPS-2": (ACCEPT, {}),
-    "DEP-1": ({"verify_exit": 0}, {"stderr": []}),
-    "DEP-2": ({"differences": 0}, {"differences": []}),
-    "DEP-3": ({**PORT, "free": False, "held_by_own_unit": True}, {}),
-    "DEP-4": ({"reviewed": True}, {}),
-    "DEP-5": ({"reviewed": True}, {}),
-    "STA-1": (SOUND, {}),
-    "SGN-1": ({"missing": 0}, {"missing": []}),
-}
+def with_example_limits(candidate):
+    """The candidate with the limits that the examples are held against."""
+    limits = {item.limit: item.example.limit for item in REQUIREMENTS.values() if item.example.limit}
+    return candidate.model_copy(update={"limits": {**candidate.limits, **limits}})
+
+
+def judged(record, candidate, host):
+    """The judgement of a record by the requirement that it names."""
+    return judge(record, REQUIREMENTS[record.requirement], candidate, host)

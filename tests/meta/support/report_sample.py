@@ -123,7 +123,7 @@ def _facts(
         case "kv":
             return _kv_facts(candidate, requirement)
         case "ppl":
-            ppl = candidate.limits.ppl.reference if candidate.limits.ppl else 30.0
+            ppl = candidate.limit("ppl").reference if candidate.limit("ppl") else 30.0
             basis = {"chunks": 64, "context": 512, "corpus_sha256": "5a" * 32, "engine": "0c1e57098bba43ac29e6e3b677cdceebdd22334f+tbq"}
             if requirement.id == "PPL-2":
                 distance = {"kld": 0.31824, "kld_stderr": 0.0052, "same_top_pct": 80.8, "same_top_stderr_pct": 0.41}
@@ -145,7 +145,7 @@ def _facts(
 
 
 def _kv_facts(candidate: Candidate, requirement: Requirement) -> tuple[dict[str, Any], dict[str, Any]]:
-    kv = candidate.limits.kv_8k_mib.reference if candidate.limits.kv_8k_mib else 64.0
+    kv = candidate.limit("kv_8k_mib").reference if candidate.limit("kv_8k_mib") else 64.0
     if requirement.id == "KV-3":
         k_bpw, v_bpw = load_lanes().bpw(candidate.lane)
         sizes = {"k_bpw": k_bpw, "declared_k_bpw": k_bpw, "v_bpw": v_bpw, "declared_v_bpw": v_bpw}
@@ -170,11 +170,11 @@ def _coherence_facts(owed: Owed, state: Verdict, answers: Mapping[str, str]) -> 
 
 
 def _speed_facts(candidate: Candidate, requirement: Requirement, state: Verdict) -> tuple[dict[str, Any], dict[str, Any]]:
-    limit = candidate.limits.decode_tps
+    limit = candidate.limit("decode_tps")
     tps = round((limit.reference if limit else 20.0) * (0.91 if state == Verdict.FAIL else 0.962 if state == Verdict.WAIVED else 1.008), 3)
     requests = [{"predicted_per_second": round(tps * (1 + step / 100), 3), "predicted_n": 256} for step in (-1.6, -0.7, 0.0, 0.4, 0.9, 1.8)]
     if requirement.id == "TPS-2":
-        accept = (candidate.limits.accept_pct.reference if candidate.limits.accept_pct else 50.0) + 0.31
+        accept = (candidate.limit("accept_pct").reference if candidate.limit("accept_pct") else 50.0) + 0.31
         measured = {"accept_pct": round(accept, 3), "estimator": "pooled", "draft_n": 1840, "draft_n_accepted": round(18.4 * accept)}
         return measured, {"requests": requests}
     spread = {"ci_low_tps": round(tps * 0.988, 3), "ci_high_tps": round(tps * 1.013, 3), "cv_pct": 1.21, "requests": 6}
@@ -182,7 +182,7 @@ def _speed_facts(candidate: Candidate, requirement: Requirement, state: Verdict)
 
 
 def _judgement(candidate: Candidate, requirement: Requirement, owed: Owed, state: Verdict, measured: Mapping[str, Any]) -> Judgement:
-    if requirement.id == "TPS-1" and (limit := candidate.limits.decode_tps):
+    if requirement.id == "TPS-1" and (limit := candidate.limit("decode_tps")):
         tps = measured["decode_tps_median"]
         against: dict[str, Any] = {"measured": tps, "limit": limit.bound, "margin": limit.margin(tps), "unit": "t/s"}
         reasons = {
@@ -197,9 +197,9 @@ def _judgement(candidate: Candidate, requirement: Requirement, owed: Owed, state
     if requirement.id == "PPL-2":
         return Judgement(verdict=Verdict.BLOCKED, reason="the catalog has no reference for it", measured=measured["kld"])
     limits = {
-        "TPS-2": ("accept_pct", candidate.limits.accept_pct),
-        "KV-2": ("computed_mib", candidate.limits.kv_8k_mib),
-        "PPL-1": ("ppl", candidate.limits.ppl),
+        "TPS-2": ("accept_pct", candidate.limit("accept_pct")),
+        "KV-2": ("computed_mib", candidate.limit("kv_8k_mib")),
+        "PPL-1": ("ppl", candidate.limit("ppl")),
     }
     key, limit = limits.get(requirement.id, ("", None))
     if limit is None:
