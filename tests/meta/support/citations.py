@@ -36,11 +36,11 @@ class Repository:
 
 
 def texts() -> dict[str, str]:
-    """Every text file of the checkout by its path, new ones included, ignored ones not."""
+    """Every file of the checkout by its path, new ones included, ignored ones not; what is no text cites nothing."""
     listed = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout.split("\0")
     paths = [ROOT / name for name in sorted(set(names)) if name]
-    return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths if path.is_file()}
+    return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8", "replace") for path in paths if path.is_file()}
 
 
 def anchors_of(markdown: str) -> frozenset[str]:
