@@ -1,4 +1,4 @@
-"""KV: the cache has the size that the model's geometry and the lane's types give. FACTS section 2."""
+"""KV: the cache has the size that the model's geometry and the lane's types give. docs/facts.md#kv-cache."""
 
 import pytest
 

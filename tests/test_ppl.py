@@ -1,4 +1,4 @@
-"""Perplexity must be reproduced; how far a lane is from F16 KV says what it costs in quality. FACTS section 7."""
+"""Perplexity must be reproduced; how far a lane is from F16 KV says what it costs in quality. docs/facts.md#perplexity-and-divergence."""
 
 import pytest
 

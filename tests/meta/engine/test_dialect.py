@@ -19,7 +19,7 @@ from fixtures.host.processes import is_alive
 
 STANDARD = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
-# family: sizes of its own KV types, MTP style, stacking, -lv (FACTS section 3)
+# family: sizes of its own KV types, MTP style, stacking, -lv (docs/facts.md#dialects)
 FACTS = {
     "upstream": ({}, "spec-draft-n-max", True, 4),
     "atomicbot-2026-07": ({"turbo3": 3.125, "turbo4": 4.25}, "spec-draft-n-max", True, 4),

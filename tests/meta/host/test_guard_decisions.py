@@ -188,7 +188,7 @@ def gpu_samples(*readings):
 
 
 class TestLowPowerTrap:
-    """FACTS section 7: P0, 96 % busy, no throttle flag, 799 MHz, 19.5 W, half the speed."""
+    """docs/facts.md#low-power-trap: P0, 96 % busy, no throttle flag, 799 MHz, 19.5 W, half the speed."""
 
     def test_trap_is_named(self):
         assert low_power_trap(gpu_samples((96.0, 799.0, 19.5), (96.0, 799.0, 19.5)), min_sm_clock_mhz=2000) == (

@@ -12,7 +12,7 @@ from fixtures.records.verdict import Verdict
 
 LANES = load_lanes()
 CLAIMS = {claim.id: claim for claim in load_claims()}
-# FACTS section 2, MiB at 131072
+# docs/facts.md#claimed-kv-figures, MiB at 131072
 TRUE_128K = {
     "k3v3": {"e2b": "152.34", "e4b": "407.81", "26b": "558.59", "31b": "2234.38"},
     "k3v4": {"e2b": "179.77", "e4b": "481.22", "26b": "659.14", "31b": "2636.56"},

@@ -162,7 +162,7 @@ def test_unknown_shipped_geometry_lists_the_known() -> None:
 
 
 def test_shipped_layers_match_facts() -> None:
-    """FACTS section 2, "KV layers SWA + global", and section 4."""
+    """docs/facts.md#geometry and docs/facts.md#small-models."""
     counts = {name: [each.kind for each in shipped_geometry(name).layers] for name in shipped_shapes()}
     assert {name: (kinds.count("swa"), kinds.count("global")) for name, kinds in counts.items()} == {
         "gemma4-e2b": (12, 3),

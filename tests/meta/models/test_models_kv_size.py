@@ -1,4 +1,4 @@
-"""The KV maths against every figure of FACTS section 2, and its properties."""
+"""The KV maths against every figure of docs/facts.md, and its properties."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_128k_is_not_16_times_8k() -> None:
 
 
 def test_cells_are_per_stream() -> None:
-    """FACTS section 2: E4B, 131072, 4 slots of their own, q8_0/q4_0."""
+    """docs/facts.md#kv-cache: E4B, 131072, 4 slots of their own, q8_0/q4_0."""
     size = kv_size(shipped_geometry("gemma4-e4b"), KvShape(n_ctx=131072, n_parallel=4), BPW["q8_0"], BPW["q4_0"])
     windowed = next(g for g in size.groups if g.kind == "swa")
     assert (windowed.cells, windowed.streams, windowed.layers, windowed.total_mib) == (1024, 4, 20, 65.0)
@@ -81,7 +81,7 @@ def test_swa_full_makes_windowed_layers_as_long_as_the_others() -> None:
 
 
 def test_hybrid() -> None:
-    """FACTS section 2: Qwen3.6-27B, 512 MiB f16 at 8K and about 149.6 MiB of recurrent state."""
+    """docs/facts.md#kv-cache: Qwen3.6-27B, 512 MiB f16 at 8K and about 149.6 MiB of recurrent state."""
     geometry = shipped_geometry("qwen3.6-27b")
     size = kv_size(geometry, KvShape(n_ctx=8192), 16, 16)
     assert (size.total_mib, size.recurrent_mib) == (512.0, 149.625)
