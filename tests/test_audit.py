@@ -12,22 +12,22 @@ pytestmark = [pytest.mark.audit, pytest.mark.runtime]
 
 
 @pytest.mark.requirement("AUD-1")
-def test_artefacts(gate, workbench, obtain, settle):
+def test_artefacts(gate, models, obtain, settle):
     """Target and drafter exist, are complete GGUFs of the stated type, and belong together."""
-    settle(obtain(audit.artefacts, identity=lambda: {"files": audit.file_states(workbench, gate.candidate)}))
+    settle(obtain(audit.artefacts, identity=lambda: {"files": audit.file_states(models, gate.candidate)}))
 
 
 @pytest.mark.requirement("AUD-2")
-def test_test_port(gate, workbench, obtain, settle):
+def test_test_port(gate, obtain, settle):
     """The port on which gates launch the candidate is free or ours."""
-    number = workbench.port(gate.candidate)
+    number = gate.host.launch_port(gate.candidate)
     settle(obtain(lambda subject: audit.port(number, role=audit_state.port_roles(gate.host)[number])))
 
 
 @pytest.mark.requirement("AUD-3")
-def test_engine(workbench, obtain, settle):
+def test_engine(engine, obtain, settle):
     """The engine, asked for its version and help, has the lane's KV types and the candidate's speculation."""
-    settle(obtain(audit_engine.capabilities, identity=lambda: {"engine": audit_engine.engine_id(workbench)}))
+    settle(obtain(audit_engine.capabilities, identity=lambda: {"engine": audit_engine.engine_id(engine)}))
 
 
 @pytest.mark.requirement("AUD-4")

@@ -9,8 +9,8 @@ pytestmark = [pytest.mark.coherence, pytest.mark.runtime]
 
 
 @pytest.mark.requirement("COH-1")
-def test_prompt(gate, workbench, obtain, settle):
+def test_prompt(gate, models, obtain, settle):
     """Text check, HTTP 200, draft timings present, CUDA errors 0, GGML aborts 0: all five, for every owed prompt."""
-    api = workbench.model(gate.candidate).api
+    api = models.model(gate.candidate).api
     prompt = lambda: load_prompt(gate.case, gate.host.coherence.texts)  # noqa: E731
     settle(obtain(lambda subject: ask(subject.server, prompt(), api), identity=lambda: {"prompts": prompt().sha256}))

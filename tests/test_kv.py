@@ -17,11 +17,11 @@ def test_recorded_figure(obtain, settle):
 
 
 @pytest.mark.requirement("KV-4")
-def test_claims(gate, workbench, obtain, settle):
+def test_claims(gate, obtain, settle):
     """What the report states of KV memory, number by number: confirmed, or contradicted with the true value and the cause."""
     claims = claims_about(gate.candidate, gate.host, load_claims())
     identity = lambda: {"claims": digest([claim.model_dump() for claim in claims])}  # noqa: E731
-    settle(obtain(lambda subject: judged_claims(claims, workbench.lanes), identity=identity))
+    settle(obtain(lambda subject: judged_claims(claims, subject.lanes), identity=identity))
 
 
 @pytest.mark.runtime

@@ -15,9 +15,9 @@ def speed_set(gate):
 
 
 @pytest.fixture
-def timings(gate, workbench, speed_runs, speed_set):
+def timings(gate, models, speed_runs, speed_set):
     """Timings of the counted requests; both gates judge the same ones, so no prompt is sent twice to one launch."""
-    api = workbench.model(gate.candidate).api
+    api = models.model(gate.candidate).api
     return lambda subject: speed_runs.of(subject.server, gate.host.speed, speed_set(), api)
 
 

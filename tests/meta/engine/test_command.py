@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.launches import DRAFTER, prepared
 from support.places import HELP
 
 from fixtures.catalog.candidate import Candidate, Policy, Speculation
@@ -12,7 +13,7 @@ from fixtures.catalog.host import Host
 from fixtures.catalog.lanes import Lanes
 from fixtures.catalog.load import load_host, load_lanes
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.command import CommandError, CommandLine, perplexity_command, render_command, server_command
+from fixtures.engine.command import CommandError, CommandLine, Corpus, perplexity_command, render_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.command_matrix import command_matrix
 from fixtures.engine.dialect import Dialect, EngineCannot, parse_dialect
@@ -49,28 +50,26 @@ def with_engine(host: Host, **update: object) -> Host:
 
 
 def command(
-    host: Host, lanes: Lanes, candidate: Candidate | str, dialect: Dialect | str, arm: Arm = Arm.PRODUCTION, **change: object
+    host: Host,
+    candidate: Candidate | str,
+    dialect: Dialect | str,
+    arm: Arm = Arm.PRODUCTION,
+    *,
+    drafter: Path | None = DRAFTER,
+    **observed: object,
 ) -> CommandLine:
-    arguments: dict[str, object] = {
-        "target": Path("/m/t.gguf"),
-        "drafter": Path("/m/d.gguf"),
-        "port": 8087,
-        "alias": None,
-        "observe": False,
-    }
-    return server_command(
-        server=Path("/e/llama-server"),
-        candidate=host.candidate(candidate) if isinstance(candidate, str) else candidate,
-        host=host,
-        arm=arm,
-        dialect=dialect_of(dialect) if isinstance(dialect, str) else dialect,
-        lanes=lanes,
-        **(arguments | change),
+    launch = prepared(
+        host,
+        host.candidate(candidate) if isinstance(candidate, str) else candidate,
+        dialect_of(dialect) if isinstance(dialect, str) else dialect,
+        arm,
+        drafter=drafter,
     )
+    return server_command(launch, port=8087, **observed)
 
 
-def test_the_whole_production_command_of_the_leading_lane(host: Host, lanes: Lanes) -> None:
-    built = command(host, lanes, "31b-k3v3", "atomicbot-2026-07")
+def test_the_whole_production_command_of_the_leading_lane(host: Host) -> None:
+    built = command(host, "31b-k3v3", "atomicbot-2026-07")
     assert render_command(built) == (
         "/e/llama-server -m /m/t.gguf --host 127.0.0.1 --port 8087 -c 8192 -np 1 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 --jinja "
         "--spec-type draft-mtp,ngram-mod -md /m/d.gguf --spec-draft-n-max 3"
@@ -87,8 +86,8 @@ def test_the_whole_production_command_of_the_leading_lane(host: Host, lanes: Lan
         ("tbq-patch", "-ctk tbq3_0 -ctv tbq4_0 --jinja --spec-type draft-mtp -md /m/d.gguf --spec-draft-n-max 3"),
     ],
 )
-def test_a_block_of_four_in_both_generations_of_flags(host: Host, lanes: Lanes, family: str, flags: str) -> None:
-    assert render_command(command(host, lanes, "31b-k3v4", family)).endswith(flags)
+def test_a_block_of_four_in_both_generations_of_flags(host: Host, family: str, flags: str) -> None:
+    assert render_command(command(host, "31b-k3v4", family)).endswith(flags)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +99,9 @@ def test_a_block_of_four_in_both_generations_of_flags(host: Host, lanes: Lanes, 
         ("thetom", CommandError, r"drafts with MTP, which TheTom fork.*only a plain draft model \(--model-draft, --draft-max\)"),
     ],
 )
-def test_an_engine_that_cannot_says_what_it_offers_instead(host: Host, lanes: Lanes, family: str, error: type, says: str) -> None:
+def test_an_engine_that_cannot_says_what_it_offers_instead(host: Host, family: str, error: type, says: str) -> None:
     with pytest.raises(error, match=says):
-        command(host, lanes, "31b-k3v4", family)
+        command(host, "31b-k3v4", family)
     assert issubclass(error, EngineCannot)
 
 
@@ -137,47 +136,45 @@ def test_the_variable_that_keeps_k_as_asked_is_set_only_where_k_and_v_are_the_sa
         assert resolve_lane(lane, lanes, dialect_of(family)).env == env, (family, lane)
 
 
-def test_stacking_two_drafters_needs_an_engine_that_takes_a_list(host: Host, lanes: Lanes) -> None:
+def test_stacking_two_drafters_needs_an_engine_that_takes_a_list(host: Host) -> None:
     one_value = dialect_of("atomicbot-2026-05")
     with pytest.raises(CommandError, match=r"stacks mtp and ngram-mod, but --spec-type of AtomicBot .* takes one value only"):
-        command(host, lanes, "26b-k3v4", one_value)
-    built = command(host, lanes, "26b-k3v4", one_value.model_copy(update={"spec_types_stack": True}))
+        command(host, "26b-k3v4", one_value)
+    built = command(host, "26b-k3v4", one_value.model_copy(update={"spec_types_stack": True}))
     assert render_command(built).endswith("--spec-type mtp,ngram-mod --mtp-head /m/d.gguf --draft-block-size 3")
 
 
 @pytest.mark.parametrize("family", ["upstream", "atomicbot-2026-07", "atomicbot-2026-05", "buun", "tbq-patch"])
-def test_the_draft_length_always_comes_after_the_spec_type(host: Host, lanes: Lanes, family: str) -> None:
+def test_the_draft_length_always_comes_after_the_spec_type(host: Host, family: str) -> None:
     """buun's engine sets the draft length back to 2 when it reads --spec-type."""
     candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": Speculation(mtp_block=3)})
-    argv = command(host, lanes, candidate, family).argv
+    argv = command(host, candidate, family).argv
     length = "--draft-block-size" if "--draft-block-size" in argv else "--spec-draft-n-max"
     assert argv.index("--spec-type") < argv.index(length)
     assert argv[argv.index(length) + 1] == ("3" if length == "--draft-block-size" else "2")
 
 
-def test_ngram_mod_alone_and_its_parameters(host: Host, lanes: Lanes) -> None:
+def test_ngram_mod_alone_and_its_parameters(host: Host) -> None:
     speculation = Speculation(ngram_mod=True, ngram_n_match=8, ngram_n_min=0, ngram_n_max=16)
     candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": speculation})
-    built = render_command(command(host, lanes, candidate, "upstream", drafter=None))
+    built = render_command(command(host, candidate, "upstream", drafter=None))
     assert built.endswith("--spec-type ngram-mod --spec-ngram-mod-n-match 8 --spec-ngram-mod-n-min 0 --spec-ngram-mod-n-max 16")
     with pytest.raises(CommandError, match=r"drafts with ngram-mod, which TheTom fork"):
-        command(host, lanes, candidate, "thetom")
+        command(host, candidate, "thetom")
     with pytest.raises(CommandError, match=r"May 2026 9021 \(a5b0c05\) has no flag --spec-ngram-mod-n-match"):
-        command(host, lanes, candidate, "atomicbot-2026-05")
+        command(host, candidate, "atomicbot-2026-05")
 
 
-def test_an_mtp_head_inside_the_target_needs_no_drafter_file(host: Host, lanes: Lanes) -> None:
+def test_an_mtp_head_inside_the_target_needs_no_drafter_file(host: Host) -> None:
     model = host.models["gemma4-26b"].model_copy(update={"drafter": None})
     native = host.model_copy(update={"models": {**host.models, "gemma4-26b": model}})
-    assert "-md" not in command(native, lanes, "26b-k3v4", "tbq-patch", drafter=None).argv
+    assert "-md" not in command(native, "26b-k3v4", "tbq-patch", drafter=None).argv
     with pytest.raises(CommandError, match="26b-k3v4 drafts with MTP: model gemma4-26b has a drafter, but no file was given"):
-        command(host, lanes, "26b-k3v4", "tbq-patch", drafter=None)
+        command(host, "26b-k3v4", "tbq-patch", drafter=None)
 
 
-def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host: Host, lanes: Lanes) -> None:
-    production, plain, base, soak = (
-        command(host, lanes, "26b-k3v4", "tbq-patch", arm) for arm in (Arm.PRODUCTION, Arm.PLAIN, Arm.BASE, Arm.SOAK)
-    )
+def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host: Host) -> None:
+    production, plain, base, soak = (command(host, "26b-k3v4", "tbq-patch", arm) for arm in (Arm.PRODUCTION, Arm.PLAIN, Arm.BASE, Arm.SOAK))
     drafting = "--spec-type draft-mtp,ngram-mod -md /m/d.gguf --spec-draft-n-max 2"
     assert render_command(production) == f"{render_command(plain)} {drafting}"
     assert render_command(base) == render_command(plain).replace("-ctk tbq3_0 -ctv tbq4_0", "-ctk f16 -ctv f16")
@@ -185,84 +182,84 @@ def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host: 
     assert production.env == plain.env == base.env == soak.env
 
 
-def test_soak_disables_graphs_where_production_does_not_and_takes_what_the_engine_has(host: Host, lanes: Lanes) -> None:
+def test_soak_disables_graphs_where_production_does_not_and_takes_what_the_engine_has(host: Host) -> None:
     candidate = host.candidate("26b-k3v4").model_copy(update={"policy": Policy(), "speculation": Speculation()})
-    assert command(host, lanes, candidate, "thetom").policy_env == {}
-    soak = command(host, lanes, candidate, "thetom", Arm.SOAK)
+    assert command(host, candidate, "thetom").policy_env == {}
+    soak = command(host, candidate, "thetom", Arm.SOAK)
     assert soak.policy_env == {"GGML_CUDA_DISABLE_GRAPHS": "1"}
     assert soak.argv[-2:] == ("--cache-ram", "0")
     assert "--ctx-checkpoints" not in soak.argv
 
 
-def test_an_arm_without_a_server_is_refused(host: Host, lanes: Lanes) -> None:
+def test_an_arm_without_a_server_is_refused(host: Host) -> None:
     with pytest.raises(CommandError, match="arm none launches no server; expected one of production, plain, base, soak"):
-        command(host, lanes, "26b-k3v4", "tbq-patch", Arm.NONE)
+        command(host, "26b-k3v4", "tbq-patch", Arm.NONE)
 
 
-def test_observation_is_the_named_difference_to_production(host: Host, lanes: Lanes) -> None:
+def test_observation_is_the_named_difference_to_production(host: Host) -> None:
     for family, verbosity in [("tbq-patch", "4"), ("atomicbot-2026-05", "3")]:
-        bare = command(host, lanes, "31b-k3v4", family)
-        observed = command(host, lanes, "31b-k3v4", family, observe=True, alias="31b-k3v4-17")
+        bare = command(host, "31b-k3v4", family)
+        observed = command(host, "31b-k3v4", family, observe=True, alias="31b-k3v4-17")
         assert observed.observation == ("-lv", verbosity, "--metrics", "--alias", "31b-k3v4-17")
         assert observed.argv == bare.argv + observed.observation
         assert observed.env == bare.env
 
 
-def test_host_values_reach_the_command_line(host: Host, lanes: Lanes) -> None:
+def test_host_values_reach_the_command_line(host: Host) -> None:
     busy = with_launch(host, context=131072, ubatch=2048, parallel=4, threads=8, gpu_layers=0)
-    built = render_command(command(busy, lanes, "31b-k3v4", "tbq-patch", Arm.PLAIN))
+    built = render_command(command(busy, "31b-k3v4", "tbq-patch", Arm.PLAIN))
     assert "-c 131072 -np 4 -ub 2048" in built
     assert "-t 8 -ngl 0" in built, "a legitimate 0 is not left out"
-    assert "-fit" not in command(host, lanes, "31b-k3v4", "amesianx", Arm.BASE).argv, "an engine without -fit gets none"
+    assert "-fit" not in command(host, "31b-k3v4", "amesianx", Arm.BASE).argv, "an engine without -fit gets none"
 
 
-def test_a_completion_model_gets_no_chat_template_flag(host: Host, lanes: Lanes) -> None:
+def test_a_completion_model_gets_no_chat_template_flag(host: Host) -> None:
     model = host.models["gemma4-26b"].model_copy(update={"api": "completion"})
     raw = host.model_copy(update={"models": {**host.models, "gemma4-26b": model}})
-    assert "--jinja" not in command(raw, lanes, "26b-k3v4", "tbq-patch").argv
+    assert "--jinja" not in command(raw, "26b-k3v4", "tbq-patch").argv
 
 
-def test_keys_that_only_the_owner_knows_are_named_not_guessed(host: Host, lanes: Lanes) -> None:
+def test_keys_that_only_the_owner_knows_are_named_not_guessed(host: Host) -> None:
     with pytest.raises(CommandError, match=r"^missing key `launch\.context`"):
-        command(with_launch(host, context=None), lanes, "31b-k3v3", "tbq-patch")
+        command(with_launch(host, context=None), "31b-k3v3", "tbq-patch")
     nameless = with_engine(host, pure_mode_env=None)
     with pytest.raises(CommandError, match=r"^missing key `engine\.pure_mode_env`: 31b-k3v3 runs in pure mode"):
-        command(nameless, lanes, "31b-k3v3", "tbq-patch")
-    assert command(nameless, lanes, "26b-k3v4", "tbq-patch").policy_env == {"GGML_CUDA_DISABLE_GRAPHS": "1"}
+        command(nameless, "31b-k3v3", "tbq-patch")
+    assert command(nameless, "26b-k3v4", "tbq-patch").policy_env == {"GGML_CUDA_DISABLE_GRAPHS": "1"}
 
 
 @pytest.mark.parametrize(("setting", "name", "value"), [("PURE", "PURE", "1"), ("PURE=full", "PURE", "full"), ("P=a=b", "P", "a=b")])
-def test_the_pure_mode_variable_with_and_without_a_value(host: Host, lanes: Lanes, setting: str, name: str, value: str) -> None:
-    assert command(with_engine(host, pure_mode_env=setting), lanes, "31b-k3v3", "tbq-patch").env[name] == value
+def test_the_pure_mode_variable_with_and_without_a_value(host: Host, setting: str, name: str, value: str) -> None:
+    assert command(with_engine(host, pure_mode_env=setting), "31b-k3v3", "tbq-patch").env[name] == value
 
 
-def test_the_environment_is_listed_never_inherited(host: Host, lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_listed_never_inherited(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LLAMA_ARG_CTX_SIZE", "LD_LIBRARY_PATH", "LD_PRELOAD", "GGML_CUDA_DISABLE_GRAPHS", "TURBO_AUTO_ASYMMETRIC"):
         monkeypatch.setenv(name, "7")
-    built = command(host, lanes, "26b-k3v4", "tbq-patch")
+    built = command(host, "26b-k3v4", "tbq-patch")
     assert set(built.env) == BASE_ENV | {"GGML_CUDA_DISABLE_GRAPHS"}
     assert built.env["GGML_CUDA_DISABLE_GRAPHS"] == "1"
     assert built.env["LANG"] == "C.UTF-8"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     library_path = with_engine(host, env={"LD_LIBRARY_PATH": "/opt/fork/lib"})
-    built = command(library_path, lanes, "26b-k3v4", "tbq-patch")
+    built = command(library_path, "26b-k3v4", "tbq-patch")
     assert set(built.env) == BASE_ENV | {"GGML_CUDA_DISABLE_GRAPHS", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"}
     assert engine_environment(library_path) == {name: built.env[name] for name in built.env if name != "GGML_CUDA_DISABLE_GRAPHS"}
 
 
-def test_an_overlay_cannot_smuggle_flags_in(host: Host, lanes: Lanes) -> None:
+def test_an_overlay_cannot_smuggle_flags_in(host: Host) -> None:
     with pytest.raises(CommandError, match=r"engine\.env of host dgx sets LLAMA_ARG_CTX_SIZE, which would override flags"):
-        command(with_engine(host, env={"LLAMA_ARG_CTX_SIZE": "1"}), lanes, "26b-k3v4", "tbq-patch")
+        command(with_engine(host, env={"LLAMA_ARG_CTX_SIZE": "1"}), "26b-k3v4", "tbq-patch")
 
 
-def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: Host, lanes: Lanes) -> None:
+def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: Host) -> None:
     dialect = dialect_of("tbq-patch")
     without = dialect.model_copy(update={"flags": tuple(flag for flag in dialect.flags if flag not in ("-np", "--parallel"))})
     with pytest.raises(CommandError, match=r"has no flag -np; it offers "):
-        command(host, lanes, "26b-k3v4", without)
+        command(host, "26b-k3v4", without)
     removed = without.model_copy(update={"removed_flags": ("-np",)})
     with pytest.raises(CommandError, match=r"has removed the flag -np"):
-        command(host, lanes, "26b-k3v4", removed)
+        command(host, "26b-k3v4", removed)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -273,22 +270,14 @@ def test_no_command_line_holds_a_flag_that_its_engine_does_not_list(host: Host, 
         assert lines[0].startswith("unavailable: ") or set(flags) <= set(dialect.flags)
 
 
-def test_perplexity_uses_the_lane_and_never_drafts(host: Host, lanes: Lanes) -> None:
-    built = perplexity_command(
-        perplexity=Path("/e/llama-perplexity"),
-        dialect=dialect_of("atomicbot-2026-07"),
-        host=with_launch(host, threads=4, context=None),
-        lanes=lanes,
-        candidate=host.candidate("31b-k3v3"),
-        target=Path("/m/t.gguf"),
-        corpus=Path("/c/a b.txt"),
-        chunks=8,
-        context=512,
-    )
+def test_perplexity_uses_the_lane_and_never_drafts(host: Host) -> None:
+    few_threads = with_launch(host, threads=4, context=None)
+    launch = prepared(few_threads, host.candidate("31b-k3v3"), dialect_of("atomicbot-2026-07"), Arm.PLAIN)
+    built = perplexity_command(launch, Path("/e/llama-perplexity"), Corpus(Path("/c/a b.txt"), chunks=8, context=512))
     assert render_command(built) == (
         "/e/llama-perplexity -m /m/t.gguf -c 512 -b 512 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 -t 4 -f '/c/a b.txt' --chunks 8"
     )
-    assert built.policy_env == command(host, lanes, "31b-k3v3", "atomicbot-2026-07").policy_env
+    assert built.policy_env == command(host, "31b-k3v3", "atomicbot-2026-07").policy_env
 
 
 def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_overlay(

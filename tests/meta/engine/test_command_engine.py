@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.launches import prepared
 from support.places import HELP
 
 from fixtures.catalog.candidate import Candidate
 from fixtures.catalog.host import Host
-from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.command import LAUNCHED_ARMS, CommandLine, perplexity_command, server_command
+from fixtures.engine.command import LAUNCHED_ARMS, CommandLine, Corpus, perplexity_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.dialect import Dialect, EngineCannot, parse_dialect, probe_dialect
 from llama_build import BuiltEngine, EngineRequest, build_engine
@@ -71,19 +72,8 @@ def program(folder: Path, family: str) -> Path:
 
 
 def built(server: Path, candidate: Candidate, host: Host, dialect: Dialect, arm: Arm, target: Path, drafter: Path | None) -> CommandLine:
-    return server_command(
-        server=server,
-        candidate=candidate,
-        host=host,
-        arm=arm,
-        dialect=dialect,
-        lanes=load_lanes(),
-        target=target,
-        drafter=drafter,
-        port=8087,
-        alias="probe-1",
-        observe=True,
-    )
+    launch = prepared(host, candidate, dialect, arm, server=server, target=target, drafter=drafter)
+    return server_command(launch, port=8087, alias="probe-1", observe=True)
 
 
 def run(command: CommandLine, *more: str) -> subprocess.CompletedProcess[str]:
@@ -174,16 +164,8 @@ def test_the_pinned_llama_perplexity_accepts_its_command(pinned: BuiltEngine, tm
     assert pinned.perplexity is not None
     local = load_host("local")
     (tmp_path / "corpus.txt").write_text("some words\n", encoding="utf-8")
-    command = perplexity_command(
-        perplexity=pinned.perplexity,
-        dialect=probe_dialect(pinned.server, engine_environment(local)),
-        host=local,
-        lanes=load_lanes(),
-        candidate=local.candidates[0],
-        target=tmp_path / "t.gguf",
-        corpus=tmp_path / "corpus.txt",
-        chunks=8,
-        context=512,
-    )
+    dialect = probe_dialect(pinned.server, engine_environment(local))
+    launch = prepared(local, local.candidates[0], dialect, Arm.PLAIN, server=pinned.server, target=tmp_path / "t.gguf")
+    command = perplexity_command(launch, pinned.perplexity, Corpus(tmp_path / "corpus.txt", chunks=8, context=512))
     assert run(command, "--version").returncode == 0
     assert run(command, "--no-such-flag", "--version").returncode != 0

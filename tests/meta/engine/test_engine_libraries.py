@@ -3,10 +3,10 @@
 import hashlib
 
 import pytest
+from support.launches import engine_of
 
-from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.load import load_host
 from fixtures.engine.libraries import libraries_elsewhere
-from fixtures.engine.workbench import Workbench
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_one_byte_of_such_a_library_is_another_engine(folders):
         spec = {"recipe": "path", "path": str(engine), "commit": "0c1e57098bba", "env": {"LD_LIBRARY_PATH": str(elsewhere)}}
         host = load_host("local")
         host = host.model_copy(update={"engine": host.engine.model_validate(spec)})
-        return Workbench(host, load_lanes(), lambda _: None, lambda: None).engine_identity
+        return engine_of(host).identity
 
     before = identity()
     assert identity() == before

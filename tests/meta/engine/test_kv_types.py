@@ -2,16 +2,16 @@
 
 import pytest
 from support import child_session
+from support.launches import subject_of
 
 from fixtures.catalog.load import load_host, load_lanes, load_requirements
 from fixtures.catalog.missing import missing_keys
+from fixtures.catalog.requirement import Arm
 from fixtures.engine.dialect import parse_dialect, probe_dialect
 from fixtures.engine.kv_types import TypeSize, TypeSizes, bits_per_weight, resolution_bpw
 from fixtures.engine.lanes import LaneUnavailable, lane_type_names, resolve_lane
 from fixtures.engine.slot import HostSlot
-from fixtures.engine.subject import Subject
 from fixtures.engine.type_probe import learn_type
-from fixtures.engine.workbench import Workbench
 from fixtures.models.kv_size import BPW
 from fixtures.records.base import utc_now
 from llama_build import EngineRequest, build_engine
@@ -132,12 +132,11 @@ def test_learning_needs_the_engine_and_the_guard_but_no_model(monkeypatch, tmp_p
 def test_upstream_types_weigh_what_their_blocks_say(name, tmp_path):
     host = load_host("local", bare=True)
     candidate = host.candidate("smollm2-135m-q8")
-    bench = Workbench(host, LANES, lambda _: None, lambda: None)
     with HostSlot(lambda _: None) as slot:
-        subject = Subject(host, candidate, "micro", bench, slot, tmp_path)
+        subject = subject_of(host, candidate, slot, tmp_path, Arm.MICRO)
         learnt = learn_type(subject, name)
         assert (learnt.k_bpw, learnt.v_bpw) == (BPW[name], BPW[name])
-        again = Subject(host, candidate, "micro", Workbench(host, LANES, lambda _: None, lambda: None), slot, tmp_path)
+        again = subject_of(host, candidate, slot, tmp_path, Arm.MICRO)
         assert learn_type(again, name) == learnt, "kept: a second launch of the same key would be refused"
 
 

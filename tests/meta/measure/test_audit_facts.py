@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from support.evidence_samples import evidence
 from support.evidence_samples import judged as judged_record
+from support.launches import subject_of
 from support.places import DATA
 
 from fixtures.catalog.host import Guard
-from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.load import load_host
 from fixtures.catalog.model import FileArtefact
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.dialect import parse_dialect
-from fixtures.engine.subject import Subject
-from fixtures.engine.workbench import Workbench
+from fixtures.engine.host_engine import HostEngine
 from fixtures.measure.audit import artefacts as audit
 from fixtures.measure.audit import engine as audit_engine
 from fixtures.measure.audit.machine import machine
@@ -33,8 +33,7 @@ CANDIDATE = HOST.candidate("twin42-q8")
 
 
 def subject(host=HOST, candidate=CANDIDATE):
-    bench = Workbench(host, load_lanes(), lambda text: None, lambda: "nothing may be built in this test")
-    return Subject(host, candidate, Arm.NONE, bench, None, Path("unused"))
+    return subject_of(host, candidate, None, Path("unused"), Arm.NONE, may_run="nothing may be built in this test")
 
 
 def rows(observation):
@@ -133,10 +132,10 @@ class TestArtefacts:
         copy.write_bytes(twin.target.read_bytes())
         model = HOST.models["twin42"].model_copy(update={"target": FileArtefact(path=str(copy))})
         host = HOST.model_copy(update={"models": HOST.models | {"twin42": model}})
-        before = audit.file_states(subject(host).workbench, CANDIDATE)
-        assert audit.file_states(subject(host).workbench, CANDIDATE) == before
+        before = audit.file_states(subject(host).models, CANDIDATE)
+        assert audit.file_states(subject(host).models, CANDIDATE) == before
         os.utime(copy, (1, 1))
-        assert audit.file_states(subject(host).workbench, CANDIDATE) != before
+        assert audit.file_states(subject(host).models, CANDIDATE) != before
 
 
 def write_gguf(path):
@@ -169,9 +168,9 @@ class TestEngine:
                 ),
             },
         )
-        monkeypatch.setattr(Workbench, "find_engine", lambda self: engine)
-        monkeypatch.setattr(Workbench, "engine", engine)  # its identity is asked for what its types weigh
-        monkeypatch.setattr(Workbench, "dialect", dialect)
+        monkeypatch.setattr(HostEngine, "find", lambda self: engine)
+        monkeypatch.setattr(HostEngine, "built", engine)  # its identity is asked for what its types weigh
+        monkeypatch.setattr(HostEngine, "dialect", dialect)
         return audit_engine.capabilities(subject(host, candidate))
 
     def test_engine_with_all_that_is_needed(self, monkeypatch):
@@ -205,7 +204,7 @@ class TestEngine:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         found = audit_engine.capabilities(subject())
         assert blocked("AUD-3", found, "is not built yet")
-        assert audit_engine.engine_id(subject().workbench) == "absent"
+        assert audit_engine.engine_id(subject().engine) == "absent"
         assert not (tmp_path / "llama-readiness" / "engines").exists()
 
 

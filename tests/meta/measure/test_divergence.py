@@ -4,14 +4,14 @@ import json
 
 import pytest
 from support import child_session
+from support.launches import subject_of
 
-from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.slot import HostSlot
-from fixtures.engine.subject import Subject
-from fixtures.engine.workbench import Unavailable, Workbench
 from fixtures.measure.divergence import BaseLogits, divergence, logits_mib
 from fixtures.models.cache import cache_root
+from fixtures.records.blocked import Blocked
 
 CORPUS = "8eeb219a698519647de0253297c88be098ef7691486bdf4258326e0c203886bb"
 EXEMPT = 'PPL-2 = "not tested here", '
@@ -98,11 +98,10 @@ def test_one_base_serves_all_lanes_of_a_model(tmp_path):
 
 @pytest.fixture
 def smollm2(tmp_path):
-    """The local host's small model with a bench and a slot of its own."""
+    """The local host's small model with a slot of its own."""
     host = load_host("local")
-    bench = Workbench(host, load_lanes(), lambda line: None, lambda: None)
     with HostSlot(lambda launch: None) as slot:
-        yield Subject(host, host.candidate("smollm2-135m-q8"), Arm.PLAIN, bench, slot, tmp_path)
+        yield subject_of(host, host.candidate("smollm2-135m-q8"), slot, tmp_path, Arm.PLAIN)
 
 
 @pytest.mark.runtime
@@ -114,12 +113,12 @@ def test_the_room_that_is_asked_for_is_the_room_that_is_taken(smollm2):
         taken = path.stat().st_size
     assert not path.exists(), "it goes with its last user"
     head = 20 + 4 * plan.kld_chunks * plan.context  # a mark, three numbers, the tokens
-    assert taken == head + logits_mib(smollm2.workbench.target(smollm2.candidate).vocabulary, plan.kld_chunks, plan.context) * 2**20
+    assert taken == head + logits_mib(smollm2.models.target(smollm2.candidate).vocabulary, plan.kld_chunks, plan.context) * 2**20
 
 
 @pytest.mark.runtime
 def test_a_disk_without_room_is_told_before_anything_runs(smollm2, tmp_path, monkeypatch):
     monkeypatch.setattr("fixtures.measure.divergence.disk_free_mib", lambda path: 10.0)
-    with pytest.raises(Unavailable, match="the F16 logits need 96 MiB for a while, and 10 MiB are free"), BaseLogits() as base:
+    with pytest.raises(Blocked, match="the F16 logits need 96 MiB for a while, and 10 MiB are free"), BaseLogits() as base:
         divergence(smollm2, base, lambda line: None)
     assert not list(tmp_path.iterdir())
