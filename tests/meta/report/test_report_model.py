@@ -24,7 +24,7 @@ from fixtures.report.honesty import Headline, doubts, headline, trusted
 from fixtures.report.inline import File, Msg
 from fixtures.report.markdown import render_markdown
 from fixtures.report.next_steps import next_steps
-from fixtures.report.sections.parts import reused_line
+from fixtures.report.parts.provenance import reused_line
 from fixtures.report.strings import strings
 from fixtures.report.terminal import render_terminal
 
