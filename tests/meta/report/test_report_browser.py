@@ -38,7 +38,7 @@ PAGES = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("pages")
     for name, (sample, lang) in PAGES.items():
-        (made / f"{name}.html").write_text(render_page(build_page(**sample._asdict()), lang), "utf-8")
+        (made / f"{name}.html").write_text(render_page(build_page(**sample._asdict(), lang=lang)), "utf-8")
     return made
 
 

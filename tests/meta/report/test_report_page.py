@@ -264,9 +264,3 @@ def test_the_page_of_other_languages_is_linked_but_not_the_page_itself() -> None
     html = html_of(five_states()._replace(links=links))
     assert '<a href="index.zh-TW.html" hreflang="zh-TW">繁體中文</a>' in html
     assert 'href="index.html"' not in html
-
-
-def test_render_takes_the_language_of_the_model_unless_told_otherwise() -> None:
-    model = build_page(**five_states()._asdict(), lang="zh-TW")
-    assert '<html lang="zh-TW">' in render_page(model)
-    assert '<html lang="en">' in render_page(model, "en")
