@@ -10,7 +10,8 @@ import pytest
 from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, host_of, run_of
 
 from fixtures.catalog.load import load_requirements
-from fixtures.report.page import build_page, render_page
+from fixtures.report.html import render_page
+from fixtures.report.page import build_page
 
 SIZES = [(1280, 800), (390, 844)]
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202e\u2066שלום\ud800 " + "x" * 3000

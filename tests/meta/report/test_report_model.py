@@ -208,6 +208,15 @@ def test_speed_chart_shows_limit_spread_and_verdict() -> None:
     assert len(bar.points_pct) == 6
 
 
+def test_a_limit_of_something_else_is_not_drawn_into_the_speed_chart() -> None:
+    sample = five_states()
+    varied = Judgement(verdict=Verdict.INVALID, reason="requests vary by 6 %", measured=6.0, limit=4.0, margin=-2.0, unit="%")
+    page = page_of(sample, verdict=with_gate(sample.verdict, "26b-k3v3", "TPS-1", judgement=varied))
+    chart = next(block for block in blocks_of(page, "speed") if isinstance(block, Chart))
+    row = next(row for row in chart.rows if row.label == "26b-k3v3")
+    assert (row.limit_pct, row.limit_text) == (None, "")
+
+
 def test_every_column_of_ours_has_a_title() -> None:
     known = strings("en").messages
     columns = {column for section in page_of(five_states()).sections for column in _columns(section) if section.id != "audit"}

@@ -12,7 +12,8 @@ from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, hos
 
 from fixtures.catalog.load import load_requirements
 from fixtures.records.verdict import Verdict
-from fixtures.report.page import build_page, render_page
+from fixtures.report.html import render_page
+from fixtures.report.page import build_page
 from fixtures.report.safe_text import is_hidden
 from fixtures.report.strings import LANGUAGES
 
