@@ -9,7 +9,8 @@ from support.report_sample import five_states
 from fixtures.catalog.load import load_requirements
 from fixtures.judge.changes import changes_since
 from fixtures.records.verdict import Verdict
-from fixtures.report.page import build_page, render_page
+from fixtures.report.html import render_page
+from fixtures.report.page import build_page
 from fixtures.report.terminal import render_changes
 
 

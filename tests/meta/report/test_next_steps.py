@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.report_pages import blocks_of, page_of
+from support.report_pages import blocks_of, page_of, summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
 
 from fixtures.catalog.requirement import Tier
@@ -80,8 +80,8 @@ def test_commands_repeat_what_the_run_was_given() -> None:
     assert all(command.startswith(f"{shell} ") for command in commands)
     assert page.banner.next_command == commands[0]
     assert f"{shell} --signoff" in repr(blocks_of(page, "runbook"))
-    assert f"{shell} --signoff" in render_terminal(sample.verdict, 100, options)
-    assert f"`{commands[0]}`" in render_markdown(sample.verdict, options=options)
+    assert f"{shell} --signoff" in render_terminal(summed(sample.verdict, options), 100)
+    assert f"`{commands[0]}`" in render_markdown(summed(sample.verdict, options))
 
 
 def test_commands_are_quoted_for_the_shell() -> None:

@@ -15,7 +15,8 @@ from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Verdict
 from fixtures.report.audit_lines import audit_lines
 from fixtures.report.audit_terminal import render_audit
-from fixtures.report.page import build_page, render_page
+from fixtures.report.html import render_page
+from fixtures.report.page import build_page
 
 DGX = json.loads((DATA / "dgx_guard.json").read_text(encoding="utf-8"))
 

@@ -10,7 +10,8 @@ import pytest
 from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, host_of, run_of
 
 from fixtures.catalog.load import load_requirements
-from fixtures.report.page import build_page, render_page
+from fixtures.report.html import render_page
+from fixtures.report.page import build_page
 
 SIZES = [(1280, 800), (390, 844)]
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202e\u2066שלום\ud800 " + "x" * 3000
@@ -38,7 +39,7 @@ PAGES = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("pages")
     for name, (sample, lang) in PAGES.items():
-        (made / f"{name}.html").write_text(render_page(build_page(**sample._asdict()), lang), "utf-8")
+        (made / f"{name}.html").write_text(render_page(build_page(**sample._asdict(), lang=lang)), "utf-8")
     return made
 
 

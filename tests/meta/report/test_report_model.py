@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.report_pages import blocks_of, flat, page_of
+from support.report_pages import blocks_of, flat, page_of, seqs, summed
 from support.report_sample import FIVE_STATES, LINKS, Sample, five_states, host_of, run_of
 
 from fixtures.catalog.candidate import Role
@@ -20,11 +20,11 @@ from fixtures.records.verdict import Judgement, SignOff, Verdict
 from fixtures.report.blocks import Chart, Column, Section, Table
 from fixtures.report.dossier import open_dossier
 from fixtures.report.errors import ReportError
-from fixtures.report.honesty import Headline, doubts, headline, trusted
+from fixtures.report.honesty import Headline, doubts, headline, sign_of
 from fixtures.report.inline import File, Msg
 from fixtures.report.markdown import render_markdown
 from fixtures.report.next_steps import next_steps
-from fixtures.report.sections.parts import reused_line
+from fixtures.report.parts.provenance import reused_line
 from fixtures.report.strings import strings
 from fixtures.report.terminal import render_terminal
 
@@ -71,7 +71,7 @@ def test_a_partial_run_is_never_headed_ready() -> None:
 def test_a_master_called_ready_over_an_open_gate_is_refused(verdict: Verdict) -> None:
     wrong = with_gate(all_ready().verdict, "31b-k3v3", "COH-1", judgement=Judgement(verdict=verdict, reason="planted"))
     assert wrong.master == SignOff.READY
-    assert headline(wrong) == Headline.INCOMPLETE
+    assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
     page = page_of(all_ready(), verdict=wrong)
     assert page.banner.headline == Headline.INCOMPLETE
     assert any(doubt.args["candidate"] == "31b-k3v3" for doubt in page.banner.doubts)
@@ -91,13 +91,13 @@ def test_advisory_passes_alone_make_nothing_ready() -> None:
     candidate = sample.verdict.candidates[0]
     advisory = tuple(gate.model_copy(update={"tier": Tier.ADVISORY}) for gate in candidate.gates)
     wrong = altered(sample.verdict, candidate.candidate, gates=advisory)
-    assert trusted(wrong.candidates[0]) == SignOff.INCOMPLETE
-    assert headline(wrong) == Headline.INCOMPLETE
+    assert sign_of(wrong.candidates[0], seqs(wrong)).signoff == SignOff.INCOMPLETE
+    assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
 
 
 def test_an_advisory_failure_takes_nothing_away() -> None:
     failed = with_gate(all_ready().verdict, "31b-k3v3", "STA-1", judgement=Judgement(verdict=Verdict.FAIL, reason="advisory"))
-    assert headline(failed) == Headline.READY
+    assert headline(failed, seqs(failed)) == Headline.READY
     assert next_steps(failed) == ()
 
 
@@ -111,8 +111,8 @@ def test_an_advisory_failure_takes_nothing_away() -> None:
 )
 def test_a_master_called_ready_without_its_lanes_is_refused(changes: dict[str, Any], doubt: str) -> None:
     wrong = all_ready().verdict.model_copy(update=changes)
-    assert headline(wrong) == Headline.INCOMPLETE
-    assert [found.key for found in doubts(wrong)] == [doubt]
+    assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
+    assert [found.key for found in doubts(wrong, seqs(wrong))] == [doubt]
 
 
 _GATES = st.lists(
@@ -184,8 +184,8 @@ def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands() -> None:
     signs = {row.candidate: row.sign for group in page_of(sample).matrix.groups for row in group.rows}
     assert [name for name, sign in signs.items() if sign.waived] == ["e4b-k3v3"]
     assert signs["e4b-k3v3"].signoff == SignOff.READY
-    assert "READY (by waiver)" in render_markdown(sample.verdict)
-    assert "READY (by waiver)" in render_terminal(sample.verdict, 200)
+    assert "READY (by waiver)" in render_markdown(summed(sample.verdict))
+    assert "READY (by waiver)" in render_terminal(summed(sample.verdict), 200)
 
 
 def test_rows_that_are_never_promoted_stand_in_a_section_of_their_own() -> None:
@@ -206,6 +206,15 @@ def test_speed_chart_shows_limit_spread_and_verdict() -> None:
     assert bar.interval_pct is not None
     assert bar.interval_pct[0] < bar.value_pct < bar.interval_pct[1]
     assert len(bar.points_pct) == 6
+
+
+def test_a_limit_of_something_else_is_not_drawn_into_the_speed_chart() -> None:
+    sample = five_states()
+    varied = Judgement(verdict=Verdict.INVALID, reason="requests vary by 6 %", measured=6.0, limit=4.0, margin=-2.0, unit="%")
+    page = page_of(sample, verdict=with_gate(sample.verdict, "26b-k3v3", "TPS-1", judgement=varied))
+    chart = next(block for block in blocks_of(page, "speed") if isinstance(block, Chart))
+    row = next(row for row in chart.rows if row.label == "26b-k3v3")
+    assert (row.limit_pct, row.limit_text) == (None, "")
 
 
 def test_every_column_of_ours_has_a_title() -> None:

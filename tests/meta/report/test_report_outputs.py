@@ -5,12 +5,14 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from support.report_pages import summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, Sample, five_states, host_of, run_of
 
 from fixtures.records.signoff import RunVerdict
-from fixtures.records.verdict import Judgement, Verdict
+from fixtures.records.verdict import Judgement, SignOff, Verdict
 from fixtures.report.junit import render_junit
 from fixtures.report.markdown import render_markdown
+from fixtures.report.summary import summary_of
 from fixtures.report.terminal import render_terminal
 
 HOSTILE = "| a\n`b` <script> \u202e\ud800\x00 ]]> *x* [y](z)"
@@ -54,14 +56,14 @@ IDS = ["five", "ready", "partial", "incomplete"]
 
 @pytest.mark.parametrize(("sample", "word", "ready"), SAMPLES, ids=IDS)
 def test_all_three_say_the_same_word_first(sample: Sample, word: str, ready: bool) -> None:
-    assert render_terminal(sample.verdict, 100).startswith(f"{word} ")
-    assert f"**{word}**" in render_markdown(sample.verdict).splitlines()[0]
+    assert render_terminal(summed(sample.verdict), 100).startswith(f"{word} ")
+    assert f"**{word}**" in render_markdown(summed(sample.verdict)).splitlines()[0]
     assert (_master(sample.verdict) == "") == ready
 
 
-@pytest.mark.parametrize("render", [render_markdown, lambda verdict: render_terminal(verdict, 100)], ids=["markdown", "terminal"])
+@pytest.mark.parametrize("render", [render_markdown, lambda summary: render_terminal(summary, 100)], ids=["markdown", "terminal"])
 def test_a_false_ready_is_told_as_incomplete_with_its_contradiction(render) -> None:  # type: ignore[no-untyped-def]
-    text = render(falsely_ready())
+    text = render(summed(falsely_ready()))
     assert "INCOMPLETE" in text.splitlines()[0]
     assert "31b-k3v3 is called READY, but KV-1 is FAIL" in text
 
@@ -71,14 +73,40 @@ def test_a_false_ready_is_red_in_junit() -> None:
 
 
 def _master(verdict: RunVerdict) -> str:
-    root = ElementTree.fromstring(render_junit(verdict))  # noqa: S314
+    root = ElementTree.fromstring(render_junit(summed(verdict)))  # noqa: S314
     case = root.find("testsuite[@name='sign-off']/testcase[@name='master goal']")
     assert case is not None
     return case[0].tag if len(case) else ""
 
 
+def test_a_pass_whose_record_is_lost_is_red_in_every_report() -> None:
+    sample = run_of(host_of("dgx"), {})
+    summary = summary_of(sample.verdict, (), {record.seq for record in sample.evidence[1:]})
+    assert render_terminal(summary, 100).startswith("INCOMPLETE ")
+    assert "**INCOMPLETE**" in render_markdown(summary).splitlines()[0]
+    assert 'message="INCOMPLETE' in render_junit(summary)
+
+
+def test_what_is_not_ready_is_never_ready_by_waiver() -> None:
+    verdict = run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.WAIVED)).verdict
+    lost = summary_of(verdict, (), ())
+    assert {(row.sign.signoff, row.sign.waived) for row in lost.rows} == {(SignOff.INCOMPLETE, False)}
+
+
+def test_a_comparison_row_is_said_to_be_one_also_where_it_is_waived() -> None:
+    summary = summed(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.WAIVED)).verdict)
+    assert "| `31b-k3v4` | READY (by waiver, comparison only) |" in render_markdown(summary)
+    assert "(ready (by waiver))" in render_terminal(summary, 200)
+
+
+def test_a_partial_run_is_called_so_once() -> None:
+    summary = summed(run_of(host_of("dgx"), {}, full_scope=False).verdict)
+    for text in (render_terminal(summary, 100), render_markdown(summary)):
+        assert text.splitlines()[0].count("PARTIAL RUN") == 1
+
+
 def test_junit_maps_every_state_and_counts_them() -> None:
-    root = ElementTree.fromstring(render_junit(five_states().verdict))  # noqa: S314
+    root = ElementTree.fromstring(render_junit(summed(five_states().verdict)))  # noqa: S314
     cases = {(case.get("classname"), case.get("name")): [child.tag for child in case] for case in root.iter("testcase")}
     assert cases["dgx.26b-k3v3", "COH-1[repeat_line]"] == ["failure"]
     assert cases["dgx.31b-k3v3", "TPS-1"] == ["skipped"]
@@ -101,7 +129,7 @@ def test_an_advisory_failure_is_no_junit_failure() -> None:
         )
         for c in verdict.candidates
     )
-    root = ElementTree.fromstring(render_junit(verdict.model_copy(update={"candidates": candidates})))  # noqa: S314
+    root = ElementTree.fromstring(render_junit(summed(verdict.model_copy(update={"candidates": candidates}))))  # noqa: S314
     assert root.get("failures") == "0"
     assert {skip.get("message") for skip in root.iter("skipped")} == {
         "advisory FAIL: advisory only",
@@ -110,13 +138,13 @@ def test_an_advisory_failure_is_no_junit_failure() -> None:
 
 
 def test_hostile_text_keeps_junit_valid_and_readable() -> None:
-    root = ElementTree.fromstring(render_junit(hostile()).encode("utf-8"))  # noqa: S314
+    root = ElementTree.fromstring(render_junit(summed(hostile())).encode("utf-8"))  # noqa: S314
     reason = next(skip.text for skip in root.iter("skipped"))
     assert reason == "| a\n`b` <script> ⟨U+202E⟩⟨U+D800⟩⟨U+0000⟩ ]]> *x* [y](z)"
 
 
 def test_hostile_text_breaks_no_markdown() -> None:
-    text = render_markdown(hostile())
+    text = render_markdown(summed(hostile()))
     text.encode("utf-8")
     table = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(table) == len(FIVE_STATES)
@@ -125,7 +153,7 @@ def test_hostile_text_breaks_no_markdown() -> None:
 
 
 def test_markdown_fits_a_chat_and_has_the_commands() -> None:
-    text = render_markdown(five_states().verdict)
+    text = render_markdown(summed(five_states().verdict))
     assert len(text) < 4_000
     assert "`pytest --host dgx -m coherence -k 26b-k3v3 --fresh`" in text
     assert PORT_TAKEN in text
@@ -133,26 +161,26 @@ def test_markdown_fits_a_chat_and_has_the_commands() -> None:
 
 
 def test_markdown_of_many_steps_names_how_many_are_left() -> None:
-    text = render_markdown(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.FAIL)).verdict)
+    text = render_markdown(summed(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.FAIL)).verdict))
     assert "and 3 more; see the report" in text
 
 
 def test_markdown_speaks_chinese() -> None:
-    text = render_markdown(five_states().verdict, "zh-TW")
+    text = render_markdown(summed(five_states().verdict), "zh-TW")
     assert "不得上線 NOT READY" in text
     assert "下一步" in text
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 100, 160])
 def test_terminal_lines_fit_the_width_but_for_commands(width: int) -> None:
-    lines = render_terminal(five_states().verdict, width).splitlines()
+    lines = render_terminal(summed(five_states().verdict), width).splitlines()
     assert [line for line in lines if len(line) > max(width, 40) and "$ " not in line and "make signoff" not in line] == []
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])
 def test_terminal_shows_every_requirement_of_every_candidate(width: int) -> None:
     verdict = five_states().verdict
-    text = render_terminal(verdict, width)
+    text = render_terminal(summed(verdict), width)
     headers = {word for line in text.splitlines() if line.startswith("candidate ") for word in line.split()}
     assert headers >= {gate.requirement for candidate in verdict.candidates for gate in candidate.gates}
     row = next(line for line in text.splitlines() if line.startswith("26b-k3v3 "))
@@ -161,6 +189,6 @@ def test_terminal_shows_every_requirement_of_every_candidate(width: int) -> None
 
 
 def test_terminal_is_free_of_control_characters() -> None:
-    text = render_terminal(hostile(), 100)
+    text = render_terminal(summed(hostile()), 100)
     assert not [character for character in text if ord(character) < 32 and character != "\n"]
     text.encode("utf-8")

@@ -12,7 +12,8 @@ from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, hos
 
 from fixtures.catalog.load import load_requirements
 from fixtures.records.verdict import Verdict
-from fixtures.report.page import build_page, render_page
+from fixtures.report.html import render_page
+from fixtures.report.page import build_page
 from fixtures.report.safe_text import is_hidden
 from fixtures.report.strings import LANGUAGES
 
@@ -264,9 +265,3 @@ def test_the_page_of_other_languages_is_linked_but_not_the_page_itself() -> None
     html = html_of(five_states()._replace(links=links))
     assert '<a href="index.zh-TW.html" hreflang="zh-TW">繁體中文</a>' in html
     assert 'href="index.html"' not in html
-
-
-def test_render_takes_the_language_of_the_model_unless_told_otherwise() -> None:
-    model = build_page(**five_states()._asdict(), lang="zh-TW")
-    assert '<html lang="zh-TW">' in render_page(model)
-    assert '<html lang="en">' in render_page(model, "en")

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from fixtures.catalog.limit import Limit
 from fixtures.records.verdict import Judgement, Verdict
-from fixtures.report import fields as reading
-from fixtures.report import numbers
+from fixtures.report import fields, numbers
 from fixtures.report.charts import Scale
 from fixtures.report.inline import prose, whole_prose
 from fixtures.report.json_text import json_text
@@ -170,13 +169,13 @@ def test_times_are_utc_wherever_they_were_taken() -> None:
 
 def test_reading_tolerates_absence_and_other_types() -> None:
     values = {"a": True, "b": "x", "c": None, "d": float("nan"), "e": 2, "f": [1, {"n": 3}], "g": {"n": 1}}
-    assert [reading.number(values, key) for key in "abcdez"] == [None, None, None, None, 2.0, None]
-    assert [reading.text(values, key) for key in "abceg"] == ["", "x", "", "2", ""]
-    assert reading.flag(values, "a") is True
-    assert reading.flag(values, "e") is None
-    assert reading.rows(values, "f") == [{"n": 3}]
-    assert reading.rows(values, "g") == []
-    assert reading.column([{"n": 3}, {"n": "x"}, {}], "n") == [3.0]
+    assert [fields.number(values, key) for key in "abcdez"] == [None, None, None, None, 2.0, None]
+    assert [fields.text(values, key) for key in "abceg"] == ["", "x", "", "2", ""]
+    assert fields.flag(values, "a") is True
+    assert fields.flag(values, "e") is None
+    assert fields.rows(values, "f") == [{"n": 3}]
+    assert fields.rows(values, "g") == []
+    assert fields.column([{"n": 3}, {"n": "x"}, {}], "n") == [3.0]
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e7), min_size=1, max_size=8))

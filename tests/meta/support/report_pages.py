@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fixtures.records.signoff import RunVerdict
 from fixtures.report.blocks import Block, Card, Fold
 from fixtures.report.model import PageModel
 from fixtures.report.page import build_page
+from fixtures.report.summary import Summary, summary_of
 from support.report_sample import Sample
 
 
@@ -15,6 +17,16 @@ def page_of(sample: Sample, **changes: Any) -> PageModel:
     """The page of a sample, parts of it changed."""
     given: dict[str, Any] = {**sample._asdict(), **changes}
     return build_page(**given)
+
+
+def summed(verdict: RunVerdict, options: Sequence[str] = ()) -> Summary:
+    """The summary of a verdict, every record that it names at hand."""
+    return summary_of(verdict, options, seqs(verdict))
+
+
+def seqs(verdict: RunVerdict) -> set[int]:
+    """The records that a verdict names."""
+    return {gate.seq for candidate in verdict.candidates for gate in candidate.gates if gate.seq is not None}
 
 
 def blocks_of(page: PageModel, section_id: str) -> list[Block]:
