@@ -9,8 +9,8 @@ from fixtures.catalog.load import host_names, load_host, load_lanes
 from fixtures.deploy.preview import unit_preview
 from fixtures.engine.command_matrix import command_matrix
 from fixtures.engine.dialect import parse_dialect
-from fixtures.measure import units as deploy
-from fixtures.measure.audit import artefacts as audit
+from fixtures.measure import units
+from fixtures.measure.audit import ports
 from fixtures.records.digest import digest
 from fixtures.records.evidence import EvidenceStatus, Observation
 
@@ -68,22 +68,19 @@ def test_unit_text(gate, reviewed, obtain, settle):
     settle(obtain(lambda subject: reviewed(lambda host: unit_preview(host, load_lanes(), gate.candidate, dialects()))))
 
 
-@pytest.mark.runtime
 @pytest.mark.requirement("DEP-1")
-def test_unit_is_valid(obtain, settle):
+def test_unit_is_valid(prove):
     """systemd-analyze verify has nothing to say about the unit rendered from the catalog."""
-    settle(obtain(deploy.unit_validity))
+    prove(units.validity)
 
 
-@pytest.mark.runtime
 @pytest.mark.requirement("DEP-2")
-def test_unit_starts_what_was_tested(obtain, settle):
+def test_unit_starts_what_was_tested(prove):
     """The unit's command and environment are those of the running production arm, read from /proc."""
-    settle(obtain(deploy.unit_against_process))
+    prove(units.against_process)
 
 
-@pytest.mark.runtime
 @pytest.mark.requirement("DEP-3")
-def test_service_port(gate, obtain, settle):
+def test_service_port(prove):
     """The service port is free, or held by the candidate's own unit."""
-    settle(obtain(lambda subject: audit.port(gate.candidate.port, gate.candidate.id)))
+    prove(ports.service_port)

@@ -2,12 +2,10 @@
 
 import pytest
 
-from fixtures.measure.stability import soundness
-
-pytestmark = [pytest.mark.stability, pytest.mark.runtime]
+from fixtures.measure import stability
 
 
 @pytest.mark.requirement("STA-1")
-def test_sound_after_use(gate, obtain, settle):
+def test_sound_after_use(prove):
     """Same process, same alias, one more answer, nothing fatal in the log."""
-    settle(obtain(lambda subject: soundness(subject.server)))
+    prove(stability.soundness)

@@ -21,7 +21,7 @@ from fixtures.engine.host_engine import HostEngine
 from fixtures.measure.audit import artefacts as audit
 from fixtures.measure.audit import engine as audit_engine
 from fixtures.measure.audit.machine import machine
-from fixtures.measure.audit.scripts import helper_scripts
+from fixtures.measure.audit.scripts import compiled
 from fixtures.measure.audit.unit import unit_file
 from fixtures.models.twins import ensure_twin
 from fixtures.records.conditions import GpuReading, GuardReport, ResidentServer
@@ -264,7 +264,7 @@ class TestScripts:
     def test_one(self, tmp_path, name, text, verdict, said):
         if text is not None:
             (tmp_path / name).write_text(text)
-        found = helper_scripts([str(tmp_path / name)])
+        found = compiled([str(tmp_path / name)])
         judgement = judged("AUD-6", found)
         assert judgement.verdict is verdict
         assert said in judgement.reason
@@ -272,7 +272,7 @@ class TestScripts:
 
     def test_a_broken_one_is_a_failure_though_another_is_absent(self, tmp_path):
         (tmp_path / "a.sh").write_text("if true\n")
-        judgement = judged("AUD-6", helper_scripts([str(tmp_path / "gone.py"), str(tmp_path / "a.sh")]))
+        judgement = judged("AUD-6", compiled([str(tmp_path / "gone.py"), str(tmp_path / "a.sh")]))
         assert judgement.verdict is Verdict.FAIL
         assert "a.sh does not compile" in judgement.reason
         assert "gone.py cannot be read" in judgement.reason
@@ -283,11 +283,11 @@ class TestScripts:
         monkeypatch.setenv("BASH_ENV", str(tmp_path / "env.sh"))
         (tmp_path / "a.sh").write_text(f"touch {touched}\n")
         (tmp_path / "a.py").write_text(f"open({str(touched)!r}, 'w')\n")
-        assert judged("AUD-6", helper_scripts([str(tmp_path / "a.sh"), str(tmp_path / "a.py")])).verdict is Verdict.PASS
+        assert judged("AUD-6", compiled([str(tmp_path / "a.sh"), str(tmp_path / "a.py")])).verdict is Verdict.PASS
         assert not touched.exists()
 
     def test_none_listed_is_said(self):
-        found = helper_scripts(())
+        found = compiled(())
         assert judged("AUD-6", found).reason == "the host lists no helper script"
         assert rows(found)[0]["reading"] == "scripts_none"
 

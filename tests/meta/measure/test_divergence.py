@@ -109,7 +109,7 @@ def smollm2(tmp_path):
 def test_the_room_that_is_asked_for_is_the_room_that_is_taken(smollm2):
     plan = smollm2.host.ppl
     with BaseLogits() as base:
-        path, _ = base.of(smollm2, plan.corpus, lambda line: None)
+        path, _ = base.of(smollm2, plan.corpus)
         taken = path.stat().st_size
     assert not path.exists(), "it goes with its last user"
     head = 20 + 4 * plan.kld_chunks * plan.context  # a mark, three numbers, the tokens
@@ -119,6 +119,6 @@ def test_the_room_that_is_asked_for_is_the_room_that_is_taken(smollm2):
 @pytest.mark.runtime
 def test_a_disk_without_room_is_told_before_anything_runs(smollm2, tmp_path, monkeypatch):
     monkeypatch.setattr("fixtures.measure.divergence.disk_free_mib", lambda path: 10.0)
-    with pytest.raises(Blocked, match="the F16 logits need 96 MiB for a while, and 10 MiB are free"), BaseLogits() as base:
-        divergence(smollm2, base, lambda line: None)
+    with pytest.raises(Blocked, match="the F16 logits need 96 MiB for a while, and 10 MiB are free"):
+        divergence(smollm2)
     assert not list(tmp_path.iterdir())

@@ -39,24 +39,24 @@ def test_a_served_model_of_unknown_architecture_is_unavailable(subject, monkeypa
     """The server serves it, we cannot compute it: that is no failure of the server, and no traceback."""
     monkeypatch.delitem(gguf_geometry._RULES, "llama")
     with pytest.raises(Blocked) as error:
-        kv.allocated_kv(subject)
+        kv.allocated(subject)
     for part in ("the KV cache cannot be computed", "'llama', whose KV cache is not known here", "gguf_geometry.py"):
         assert part in str(error.value)
 
 
 @pytest.mark.runtime
 def test_without_a_budget_nothing_is_said_of_headroom(subject):
-    found = kv.allocated_kv(subject).measured
+    found = kv.allocated(subject).measured
     assert found["weights_mib"] + found["allocated_mib"] + found["compute_mib"] + found["headroom_mib"] == pytest.approx(2048, abs=0.1)
     assert found["largest_context"] == found["trained_context"] == 8192
     silent = subject.host.model_copy(update={"memory": subject.host.memory.model_copy(update={"budget_mib": None})})
-    unsaid = kv.allocated_kv(replace(subject, host=silent)).measured
+    unsaid = kv.allocated(replace(subject, host=silent)).measured
     assert not {"budget_mib", "headroom_mib", "largest_context"} & set(unsaid)
 
 
 @pytest.mark.runtime
 def test_a_tight_budget_bounds_the_context(subject):
     tight = subject.host.model_copy(update={"memory": subject.host.memory.model_copy(update={"budget_mib": 150.0})})
-    found = kv.allocated_kv(replace(subject, host=tight)).measured
+    found = kv.allocated(replace(subject, host=tight)).measured
     assert found["headroom_mib"] < 0
     assert 0 < found["largest_context"] < 8192

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure.speed import acceptance, decode_speed
+from fixtures.measure.speed import acceptance_of, speed_of
 from fixtures.measure.statistics import spread
 from fixtures.records.engine import Timings
 from fixtures.records.evidence import EvidenceStatus
@@ -22,15 +22,15 @@ def test_spread_needs_two():
 
 def test_pooled_acceptance_is_not_the_mean_of_ratios():
     timings = (Timings(draft_n=100, draft_n_accepted=90), Timings(draft_n=10, draft_n_accepted=1), Timings(draft_n=None))
-    measured = acceptance(timings).measured
+    measured = acceptance_of(timings).measured
     assert measured["accept_pct"] == pytest.approx(100 * 91 / 110, abs=1e-3)
     assert (measured["estimator"], measured["requests_with_drafts"], measured["requests"]) == ("pooled", 2, 3)
 
 
 def test_nothing_drafted_is_none_not_zero():
-    assert acceptance((Timings(draft_n=None),)).measured["accept_pct"] is None
-    assert acceptance((Timings(draft_n=5, draft_n_accepted=0),)).measured["accept_pct"] == 0.0
+    assert acceptance_of((Timings(draft_n=None),)).measured["accept_pct"] is None
+    assert acceptance_of((Timings(draft_n=5, draft_n_accepted=0),)).measured["accept_pct"] == 0.0
 
 
 def test_speed_of_requests_that_decoded_nothing_is_an_error():
-    assert decode_speed((Timings(predicted_n=0), Timings(predicted_n=0))).status is EvidenceStatus.ERROR
+    assert speed_of((Timings(predicted_n=0), Timings(predicted_n=0))).status is EvidenceStatus.ERROR

@@ -7,37 +7,56 @@ import sys
 import pytest
 from support.places import ROOT
 
-from fixtures.catalog.load import load_families, load_requirements
+from fixtures.catalog.load import load_families, load_host, load_requirements
+from fixtures.catalog.owed import owed_by
 
 FAMILIES = [family.id for family in load_families()]
 REQUIREMENTS = {requirement.id: requirement for requirement in load_requirements()}
+OWED = {owed.requirement for owed in owed_by(load_host("local", bare=True), REQUIREMENTS.values())}
+
+TESTS = {}  # requirement id -> the name of its test
 
 
-def marks_of_gates():
-    """{requirement id: [names of the marks on each of its tests]}, module marks included."""
+def gates():
+    """{requirement id: [marks that its tests carry by themselves]}."""
     found = {}
     for file in sorted((ROOT / "tests").glob("test_*.py")):
         spec = importlib.util.spec_from_file_location(f"gates_of_{file.stem}", file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        shared = getattr(module, "pytestmark", [])
+        assert not hasattr(module, "pytestmark"), f"{file.name}: a gate's markers follow from its requirement"
         for name, test in vars(module).items():
             if name.startswith("test_"):
-                marks = [*(shared if isinstance(shared, list) else [shared]), *getattr(test, "pytestmark", [])]
-                (requirement,) = [mark.args[0] for mark in marks if mark.name == "requirement"]
-                found.setdefault(requirement, []).append({mark.name for mark in marks} - {"requirement"})
+                (requirement,) = [mark.args[0] for mark in test.pytestmark if mark.name == "requirement"]
+                TESTS[requirement] = name
+                found.setdefault(requirement, []).append({mark.name for mark in test.pytestmark} - {"requirement"})
     return found
 
 
 def test_every_requirement_has_its_gate_and_every_gate_its_requirement():
-    assert set(marks_of_gates()) == set(REQUIREMENTS)
+    assert set(gates()) == set(REQUIREMENTS)
 
 
+def test_gates_leave_their_markers_to_their_requirement():
+    assert {name: marks for name, tests in gates().items() for marks in tests if marks} == {}
+
+
+@pytest.mark.runtime
 def test_gates_carry_the_marker_of_their_requirement():
-    for requirement_id, tests in marks_of_gates().items():
-        requirement = REQUIREMENTS[requirement_id]
-        for marks in tests:
-            assert marks == {str(requirement.marker)} | ({"runtime"} if requirement.runtime else set()), requirement_id
+    """By what `pytest -m` selects on the local host: its whole catalog, family by family."""
+    gates()  # fills TESTS
+    for family in FAMILIES:
+        mine = {requirement.id: requirement for requirement in REQUIREMENTS.values() if requirement.marker == family}
+        for marker, wanted in ((family, set(mine)), (f"{family} and runtime", {name for name, item in mine.items() if item.runtime})):
+            assert collected(marker) == {name for name in wanted if name in OWED}, marker
+
+
+def collected(marker):
+    """Requirements of the gates that `-m marker` selects, by the names of their tests."""
+    done = run("--host=local", "--collect-only", "-q", "-m", marker)
+    assert done.returncode in (0, 5), done.stdout + done.stderr
+    names = {line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "::" in line}
+    return {requirement for requirement, test in TESTS.items() if test in names}
 
 
 def test_every_marker_has_a_gate():

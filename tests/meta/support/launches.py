@@ -5,6 +5,7 @@ from pathlib import Path
 from fixtures.catalog.load import load_lanes
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.host_engine import HostEngine
+from fixtures.engine.memory import Memory
 from fixtures.engine.prepared import Prepared, arm_types
 from fixtures.engine.subject import Subject
 from fixtures.models.host_models import HostModels
@@ -23,7 +24,7 @@ def engine_of(host, may_run=None):
 
 def subject_of(host, candidate, slot, logs, arm=Arm.PRODUCTION, may_run=None):
     """The candidate with models and engine of its own."""
-    return Subject(host, candidate, arm, HostModels(host, quiet), engine_of(host, may_run), slot, logs)
+    return Subject(host, candidate, arm, HostModels(host, quiet), engine_of(host, may_run), slot, logs, Memory(), quiet)
 
 
 def prepared(host, candidate, dialect, arm=Arm.PRODUCTION, *, server=SERVER, target=TARGET, drafter=DRAFTER):
