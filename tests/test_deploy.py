@@ -1,31 +1,18 @@
 """Deploy: the service would start what was tested, its unit is valid, its port is free."""
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from fixtures.catalog.load import host_names, load_host, load_lanes
 from fixtures.deploy.preview import unit_preview
 from fixtures.engine.command_matrix import command_matrix
-from fixtures.engine.dialect import parse_dialect
+from fixtures.engine.dialect import recorded_dialects
 from fixtures.measure import units as deploy
 from fixtures.measure.audit import artefacts as audit
 from fixtures.records.evidence import EvidenceStatus, Observation
 
 pytestmark = pytest.mark.deploy
-
-HELP_TEXTS = Path(__file__).parent / "meta" / "data" / "help"
-
-
-@cache
-def dialects():
-    """Every engine family that the suite knows, from its recorded help text."""
-    families = sorted(file.name.removesuffix(".help.txt") for file in HELP_TEXTS.glob("*.help.txt"))
-    return [
-        parse_dialect((HELP_TEXTS / f"{name}.version.txt").read_text("utf-8"), (HELP_TEXTS / f"{name}.help.txt").read_text("utf-8"))
-        for name in families
-    ]
 
 
 @cache
@@ -53,7 +40,7 @@ def test_command_lines(gate, reviewed, obtain, settle):
     """The rendered command lines per arm and dialect are the reviewed ones (refresh: --snapshot-update, then review the diff)."""
 
     def lines(host):
-        matrix = command_matrix(host, load_lanes(), dialects())
+        matrix = command_matrix(host, load_lanes(), recorded_dialects())
         return {cell: text for cell, text in matrix.items() if cell.split()[0] == gate.candidate.id}
 
     settle(obtain(lambda subject: reviewed(lines)))
@@ -62,7 +49,7 @@ def test_command_lines(gate, reviewed, obtain, settle):
 @pytest.mark.requirement("DEP-5")
 def test_unit_text(gate, reviewed, obtain, settle):
     """The rendered unit - command, port, policies, hardening - is the reviewed one."""
-    settle(obtain(lambda subject: reviewed(lambda host: unit_preview(host, load_lanes(), gate.candidate, dialects()))))
+    settle(obtain(lambda subject: reviewed(lambda host: unit_preview(host, load_lanes(), gate.candidate, recorded_dialects()))))
 
 
 @pytest.mark.runtime

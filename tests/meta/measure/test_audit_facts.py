@@ -14,7 +14,7 @@ from fixtures.catalog.host import Guard
 from fixtures.catalog.load import load_host, load_lanes
 from fixtures.catalog.model import FileArtefact
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.dialect import parse_dialect
+from fixtures.engine.dialect import recorded_dialect
 from fixtures.engine.subject import Subject
 from fixtures.engine.workbench import Workbench
 from fixtures.judge.gates import judge
@@ -153,8 +153,7 @@ class TestEngine:
 
     @staticmethod
     def asked(family, candidate, host, monkeypatch):
-        help_texts = [(DATA / "help" / f"{family}.{kind}.txt").read_text("utf-8") for kind in ("version", "help")]
-        dialect = parse_dialect(*help_texts)
+        dialect = recorded_dialect(family)
         engine = type(
             "Engine",
             (),
