@@ -1,55 +1,24 @@
 """Deploy: the service would start what was tested, its unit is valid, its port is free."""
 
-from functools import cache
-
 import pytest
 
-from fixtures.catalog.load import host_names, load_host, load_lanes
-from fixtures.deploy.preview import unit_preview
-from fixtures.engine.command_matrix import command_matrix
-from fixtures.engine.dialect import recorded_dialects
+from fixtures.measure import reviewed
 from fixtures.measure import units as deploy
 from fixtures.measure.audit import artefacts as audit
-from fixtures.records.evidence import EvidenceStatus, Observation
 
 pytestmark = pytest.mark.deploy
 
 
-@cache
-def public_host(host_id):
-    """The shipped host without its overlay: what was reviewed must not depend on one machine's paths."""
-    return load_host(host_id, bare=True)
-
-
-@pytest.fixture
-def reviewed(gate, snapshot):
-    """Compare a rendered text with its reviewed snapshot; only shipped hosts have one."""
-
-    def compare(render):
-        if gate.host.id not in host_names():
-            return Observation(
-                status=EvidenceStatus.BLOCKED, reason=f"host {gate.host.id} is not shipped: nobody reviewed a snapshot of it"
-            )
-        return Observation(measured={"reviewed": snapshot == render(public_host(gate.host.id))})
-
-    return compare
-
-
 @pytest.mark.requirement("DEP-4")
-def test_command_lines(gate, reviewed, obtain, settle):
-    """The rendered command lines per arm and dialect are the reviewed ones (refresh: --snapshot-update, then review the diff)."""
-
-    def lines(host):
-        matrix = command_matrix(host, load_lanes(), recorded_dialects())
-        return {cell: text for cell, text in matrix.items() if cell.split()[0] == gate.candidate.id}
-
-    settle(obtain(lambda subject: reviewed(lines)))
+def test_command_lines(obtain, settle):
+    """The rendered command lines per arm and dialect are the reviewed ones (`make review` shows and accepts changes)."""
+    settle(obtain(reviewed.command_lines))
 
 
 @pytest.mark.requirement("DEP-5")
-def test_unit_text(gate, reviewed, obtain, settle):
+def test_unit_text(obtain, settle):
     """The rendered unit - command, port, policies, hardening - is the reviewed one."""
-    settle(obtain(lambda subject: reviewed(lambda host: unit_preview(host, load_lanes(), gate.candidate, recorded_dialects()))))
+    settle(obtain(reviewed.unit_text))
 
 
 @pytest.mark.runtime

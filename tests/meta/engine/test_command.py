@@ -10,11 +10,12 @@ from fixtures.catalog.candidate import Candidate, Policy, Speculation
 from fixtures.catalog.host import Host
 from fixtures.catalog.lanes import Lanes
 from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.owed import gated
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.command import CommandError, CommandLine, perplexity_command, render_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.command_matrix import command_matrix
-from fixtures.engine.dialect import Dialect, EngineCannot, recorded_dialect
+from fixtures.engine.dialect import Dialect, EngineCannot, recorded_dialect, recorded_dialects
 from fixtures.engine.lanes import LaneUnavailable, resolve_lane
 
 FAMILIES = ("upstream", "atomicbot-2026-07", "atomicbot-2026-05", "thetom", "buun", "amesianx", "tbq-patch")
@@ -263,7 +264,7 @@ def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: H
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_command_line_holds_a_flag_that_its_engine_does_not_list(host: Host, lanes: Lanes, family: str) -> None:
     dialect = recorded_dialect(family)
-    for lines in command_matrix(host, lanes, [dialect]).values():
+    for lines in (lines for candidate in gated(host) for lines in command_matrix(host, lanes, candidate, [dialect]).values()):
         flags = [word for line in lines for word in line.removeprefix("(observation) ").split() if word.startswith("-")]
         assert lines[0].startswith("unavailable: ") or set(flags) <= set(dialect.flags)
 
@@ -290,9 +291,10 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
     lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    matrix = command_matrix(load_host("dgx"), lanes, [recorded_dialect(family) for family in FAMILIES])
-    assert len(matrix) == 6 * 4 * 7
-    assert matrix["31b-k3v3 production tbq-patch"] == [
+    dgx = load_host("dgx")
+    matrices = {candidate.id: command_matrix(dgx, lanes, candidate, recorded_dialects()) for candidate in gated(dgx)}
+    assert sum(map(len, matrices.values())) == 6 * 4 * 7
+    assert matrices["31b-k3v3"]["production tbq-patch"] == (
         "GGML_CUDA_DISABLE_GRAPHS=1",
         "PURE_MODE_VARIABLE=1",
         "/ENGINE/llama-server",
@@ -313,7 +315,8 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
         "(observation) -lv 4",
         "(observation) --metrics",
         "(observation) --alias ALIAS",
-    ]
-    assert all(lines == ["unavailable: " + lines[0].removeprefix("unavailable: ")] or len(lines) > 10 for lines in matrix.values())
-    able = {key.split()[2] for key, lines in matrix.items() if " production " in key and not lines[0].startswith("unavailable")}
+    )
+    cells = [(cell, lines) for matrix in matrices.values() for cell, lines in matrix.items()]
+    assert all((len(lines) == 1) == lines[0].startswith("unavailable: ") and len(lines) not in range(2, 11) for _, lines in cells)
+    able = {cell.split()[1] for cell, lines in cells if cell.startswith("production ") and len(lines) > 1}
     assert able == {"atomicbot-2026-07", "atomicbot-2026-05", "tbq-patch"}

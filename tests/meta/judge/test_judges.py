@@ -14,6 +14,7 @@ from support.evidence_samples import (
     PORT,
     PPL_MEASURED,
     QUIET,
+    REVIEWED,
     SOUND,
     TPS,
     TYPES,
@@ -27,6 +28,7 @@ from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad
 from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Verdict
 
+ANOTHER = {**REVIEWED, "rendered_sha256": "c3" * 32}
 HOST = load_host("local")
 CANDIDATE = HOST.candidate("twin42-q8")
 
@@ -143,8 +145,14 @@ RED = [
     ("DEP-1", {"verify_exit": 0}, {"stderr": ["Unknown key"]}, "Unknown key"),
     ("DEP-2", {"differences": 1}, {"differences": ["-ctk is q4_0, tested q8_0"]}, "-ctk is q4_0"),
     ("DEP-3", {**PORT, "free": False}, {}, "port 18085 is taken"),
-    ("DEP-4", {"reviewed": False}, {}, "differ from the reviewed"),
-    ("DEP-5", {"reviewed": False}, {}, "differs from the reviewed"),
+    (
+        "DEP-4",
+        ANOTHER,
+        {"differences": ["plain upstream: -c 8 is new", "more"]},
+        "differ from the reviewed ones: plain upstream: -c 8 is new",
+    ),
+    ("DEP-5", ANOTHER, {}, "differs from the reviewed one: the record does not say where"),
+    ("DEP-5", {"rendered_sha256": None, "reviewed_sha256": None}, {}, "differs from the reviewed"),
     ("STA-1", {**SOUND, "alive": False}, {}, "has ended"),
     ("STA-1", {**SOUND, "same_alias": False}, {}, "another server"),
     ("STA-1", {**SOUND, "fatal_lines": 2}, {}, "2 fatal lines"),

@@ -80,6 +80,7 @@ PPL_MEASURED = {"ppl": 20.01, "engine": "e", "corpus_sha256": "c" * 64, "chunks"
 KLD_MEASURED = {"kld": 0.02, "kld_stderr": 0.001, "same_top_pct": 93.4, "same_top_stderr_pct": 0.8} | {
     key: PPL_MEASURED[key] for key in ("engine", "corpus_sha256", "chunks", "context")
 }
+REVIEWED = {"rendered_sha256": "5a" * 32, "reviewed_sha256": "5a" * 32}
 SOUND = {"alive": True, "same_alias": True, "http_status": 200, "fatal_lines": 0}
 PORT = {"port": 18085, "free": True, "held_by_own_unit": False}
 
@@ -103,8 +104,8 @@ GREEN = {
     "DEP-1": ({"verify_exit": 0}, {"stderr": []}),
     "DEP-2": ({"differences": 0}, {"differences": []}),
     "DEP-3": ({**PORT, "free": False, "held_by_own_unit": True}, {}),
-    "DEP-4": ({"reviewed": True}, {}),
-    "DEP-5": ({"reviewed": True}, {}),
+    "DEP-4": (REVIEWED, {"differences": []}),
+    "DEP-5": (REVIEWED, {"differences": []}),
     "STA-1": (SOUND, {}),
     "SGN-1": ({"missing": 0}, {"missing": []}),
 }
