@@ -56,6 +56,7 @@ def test_every_shipped_candidate_is_as_reviewed(host_id, candidate_id):
 def test_the_record_holds_the_text_behind_its_hash(requirement):
     observation = MEASURES[requirement](subject())
     assert hashlib.sha256(observation.raw["rendered"].encode()).hexdigest() == observation.measured["rendered_sha256"]
+    assert set(observation.raw["review"]) == {"who", "date", "reason"}
 
 
 def test_a_hand_edited_command_is_red_and_its_arms_and_dialects_are_named(file):
