@@ -36,9 +36,9 @@ def test_a_difference_is_shown_and_nothing_is_written(catalog, capsys):
     edit(catalog, "port = 18084", "port = 18999")
     assert main([], catalog) == 1
     told = capsys.readouterr()
-    assert (
-        "--- reviewed/local/smollm2-135m-q8.toml\tby llama-readiness on 2026-11-25\n+++ rendered/local/smollm2-135m-q8.toml\n" in told.out
-    )
+    review = load_reviewed("local", "smollm2-135m-q8", catalog).review
+    assert f"--- reviewed/local/smollm2-135m-q8.toml\tby {review.who} on {review.date}\n" in told.out
+    assert "\n+++ rendered/local/smollm2-135m-q8.toml\n" in told.out
     assert '-    "--port 18084",\n+    "--port 18999",\n' in told.out
     assert "1 candidate to look at; accept all with --accept" in told.err
     assert contents(catalog) == before
