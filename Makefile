@@ -5,7 +5,7 @@ PYTEST = .venv/bin/python -m pytest
 HOST_OPTION = $(if $(HOST),--host=$(HOST))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engine lint static meta smoke test proof signoff doctor bench docs lock clean
+.PHONY: help setup review engine lint static meta smoke test proof signoff doctor bench docs lock clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ signoff: setup ## Sign off the host of this machine, or HOST=name: all gates, re
 
 doctor: setup ## Look around on this machine and print an overlay to start from; touches nothing
 	@$(PYTEST) $(HOST_OPTION) --doctor
+
+review: setup ## Show command lines and units that nobody reviewed yet; ACCEPT="WHO: REASON" keeps them as reviewed
+	@.venv/bin/python -m fixtures.deploy.review $(if $(ACCEPT),--accept "$$ACCEPT")
 
 lint: setup ## Style, types, import contracts
 	.venv/bin/ruff check .

@@ -56,6 +56,10 @@ def unit(request, candidate, argv) -> str:
 # -- rendering
 
 
+def test_the_structure_of_a_unit(unit, snapshot):
+    assert [line.partition("=")[0] for line in unit.splitlines()] == snapshot
+
+
 def test_unit_holds_command_environment_and_port(unit, candidate, argv):
     facts = parse_unit(unit)
     assert facts == UnitFacts(argv=tuple(argv), env=ENV, port=candidate.port)

@@ -12,11 +12,12 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from support.places import HELP, ROOT
+from support.places import ROOT
 
 from fixtures.doctor.examine import examine, probe_engine
 from fixtures.doctor.files import read_ggufs, search_files
 from fixtures.doctor.services import asr_like_services, llama_units, running_servers, settings_of
+from fixtures.engine.dialects import recorded_texts
 
 Start = Callable[..., int]
 
@@ -42,7 +43,7 @@ def write_gguf(path: Path, architecture: str = "gemma4", name: str = "tiny") -> 
 
 def program(path: Path, family: str = "upstream", before: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    version, text = (HELP / f"{family}.{part}.txt" for part in ("version", "help"))
+    version, text = recorded_texts(family)
     path.write_text(f'#!/bin/sh\n{before}\ncase "$1" in --version) cat {version};; --help) cat {text};; esac\n', encoding="utf-8")
     path.chmod(0o755)
     return path

@@ -6,25 +6,21 @@ from pathlib import Path
 
 import pytest
 from support.launches import DRAFTER, prepared
-from support.places import HELP
 
 from fixtures.catalog.candidate import Candidate, Policy, Speculation
 from fixtures.catalog.host import Host
 from fixtures.catalog.lanes import Lanes
 from fixtures.catalog.load import load_host, load_lanes
+from fixtures.catalog.owed import gated
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.command import CommandError, CommandLine, Corpus, perplexity_command, render_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.command_matrix import command_matrix
-from fixtures.engine.dialect import Dialect, EngineCannot, parse_dialect
+from fixtures.engine.dialect import Dialect, EngineCannot, recorded_dialect, recorded_dialects
 from fixtures.engine.lanes import LaneUnavailable, resolve_lane
 
 FAMILIES = ("upstream", "atomicbot-2026-07", "atomicbot-2026-05", "thetom", "buun", "amesianx", "tbq-patch")
 BASE_ENV = {"PATH", "HOME", "LANG"}
-
-
-def dialect_of(family: str) -> Dialect:
-    return parse_dialect(*((HELP / f"{family}.{part}.txt").read_text(encoding="utf-8") for part in ("version", "help")))
 
 
 @pytest.fixture
@@ -61,7 +57,7 @@ def command(
     launch = prepared(
         host,
         host.candidate(candidate) if isinstance(candidate, str) else candidate,
-        dialect_of(dialect) if isinstance(dialect, str) else dialect,
+        recorded_dialect(dialect) if isinstance(dialect, str) else dialect,
         arm,
         drafter=drafter,
     )
@@ -106,13 +102,13 @@ def test_an_engine_that_cannot_says_what_it_offers_instead(host: Host, family: s
 
 
 def test_a_type_of_unknown_size_is_no_lane(lanes: Lanes) -> None:
-    dialect = dialect_of("thetom").model_copy(update={"kv_bpw": {"turbo4": 4.25}})
+    dialect = recorded_dialect("thetom").model_copy(update={"kv_bpw": {"turbo4": 4.25}})
     with pytest.raises(LaneUnavailable, match=r"its turbo3 has \(size unknown\)"):
         resolve_lane("k3v4", lanes, dialect)
 
 
 def test_another_type_of_the_right_size_and_name_serves_the_lane(lanes: Lanes) -> None:
-    dialect = dialect_of("buun")
+    dialect = recorded_dialect("buun")
     both = dialect.model_copy(update={"kv_types": (*dialect.kv_types, "tbq3_0"), "kv_bpw": {**dialect.kv_bpw, "tbq3_0": 3.125}})
     types = resolve_lane("k3v3", lanes, both)
     assert (types.k_type, types.k_bpw) == ("tbq3_0", 3.125)
@@ -120,7 +116,7 @@ def test_another_type_of_the_right_size_and_name_serves_the_lane(lanes: Lanes) -
 
 def test_an_unknown_lane_names_the_lanes(lanes: Lanes) -> None:
     with pytest.raises(LaneUnavailable, match=r"no lane is called k5v5; the catalog has .*k3v3"):
-        resolve_lane("k5v5", lanes, dialect_of("upstream"))
+        resolve_lane("k5v5", lanes, recorded_dialect("upstream"))
 
 
 def test_the_variable_that_keeps_k_as_asked_is_set_only_where_k_and_v_are_the_same_fork_type(lanes: Lanes) -> None:
@@ -133,11 +129,11 @@ def test_the_variable_that_keeps_k_as_asked_is_set_only_where_k_and_v_are_the_sa
         ("atomicbot-2026-07", "q8", {}),
         ("tbq-patch", "k3v3", {}),
     ]:
-        assert resolve_lane(lane, lanes, dialect_of(family)).env == env, (family, lane)
+        assert resolve_lane(lane, lanes, recorded_dialect(family)).env == env, (family, lane)
 
 
 def test_stacking_two_drafters_needs_an_engine_that_takes_a_list(host: Host) -> None:
-    one_value = dialect_of("atomicbot-2026-05")
+    one_value = recorded_dialect("atomicbot-2026-05")
     with pytest.raises(CommandError, match=r"stacks mtp and ngram-mod, but --spec-type of AtomicBot .* takes one value only"):
         command(host, "26b-k3v4", one_value)
     built = command(host, "26b-k3v4", one_value.model_copy(update={"spec_types_stack": True}))
@@ -253,7 +249,7 @@ def test_an_overlay_cannot_smuggle_flags_in(host: Host) -> None:
 
 
 def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: Host) -> None:
-    dialect = dialect_of("tbq-patch")
+    dialect = recorded_dialect("tbq-patch")
     without = dialect.model_copy(update={"flags": tuple(flag for flag in dialect.flags if flag not in ("-np", "--parallel"))})
     with pytest.raises(CommandError, match=r"has no flag -np; it offers "):
         command(host, "26b-k3v4", without)
@@ -264,15 +260,15 @@ def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: H
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_command_line_holds_a_flag_that_its_engine_does_not_list(host: Host, lanes: Lanes, family: str) -> None:
-    dialect = dialect_of(family)
-    for lines in command_matrix(host, lanes, [dialect]).values():
+    dialect = recorded_dialect(family)
+    for lines in (lines for candidate in gated(host) for lines in command_matrix(host, lanes, candidate, [dialect]).values()):
         flags = [word for line in lines for word in line.removeprefix("(observation) ").split() if word.startswith("-")]
         assert lines[0].startswith("unavailable: ") or set(flags) <= set(dialect.flags)
 
 
 def test_perplexity_uses_the_lane_and_never_drafts(host: Host) -> None:
     few_threads = with_launch(host, threads=4, context=None)
-    launch = prepared(few_threads, host.candidate("31b-k3v3"), dialect_of("atomicbot-2026-07"), Arm.PLAIN)
+    launch = prepared(few_threads, host.candidate("31b-k3v3"), recorded_dialect("atomicbot-2026-07"), Arm.PLAIN)
     built = perplexity_command(launch, Path("/e/llama-perplexity"), Corpus(Path("/c/a b.txt"), chunks=8, context=512))
     assert render_command(built) == (
         "/e/llama-perplexity -m /m/t.gguf -c 512 -b 512 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 -t 4 -f '/c/a b.txt' --chunks 8"
@@ -284,9 +280,10 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
     lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    matrix = command_matrix(load_host("dgx"), lanes, [dialect_of(family) for family in FAMILIES])
-    assert len(matrix) == 6 * 4 * 7
-    assert matrix["31b-k3v3 production tbq-patch"] == [
+    dgx = load_host("dgx")
+    matrices = {candidate.id: command_matrix(dgx, lanes, candidate, recorded_dialects()) for candidate in gated(dgx)}
+    assert sum(map(len, matrices.values())) == 6 * 4 * 7
+    assert matrices["31b-k3v3"]["production tbq-patch"] == (
         "GGML_CUDA_DISABLE_GRAPHS=1",
         "PURE_MODE_VARIABLE=1",
         "/ENGINE/llama-server",
@@ -307,7 +304,8 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
         "(observation) -lv 4",
         "(observation) --metrics",
         "(observation) --alias ALIAS",
-    ]
-    assert all(lines == ["unavailable: " + lines[0].removeprefix("unavailable: ")] or len(lines) > 10 for lines in matrix.values())
-    able = {key.split()[2] for key, lines in matrix.items() if " production " in key and not lines[0].startswith("unavailable")}
+    )
+    cells = [(cell, lines) for matrix in matrices.values() for cell, lines in matrix.items()]
+    assert all((len(lines) == 1) == lines[0].startswith("unavailable: ") and len(lines) not in range(2, 11) for _, lines in cells)
+    able = {cell.split()[1] for cell, lines in cells if cell.startswith("production ") and len(lines) > 1}
     assert able == {"atomicbot-2026-07", "atomicbot-2026-05", "tbq-patch"}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from support.launches import prepared
-from support.places import HELP
 
 from fixtures.catalog.candidate import Candidate
 from fixtures.catalog.host import Host
@@ -17,7 +16,8 @@ from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.command import LAUNCHED_ARMS, CommandLine, Corpus, perplexity_command, server_command
 from fixtures.engine.command_env import engine_environment
-from fixtures.engine.dialect import Dialect, EngineCannot, parse_dialect, probe_dialect
+from fixtures.engine.dialect import Dialect, EngineCannot, probe_dialect, recorded_dialect
+from fixtures.engine.dialects import recorded_texts
 from llama_build import BuiltEngine, EngineRequest, build_engine
 
 # Refuses every flag that its help text does not list or lists as removed, as llama.cpp does; knows nothing of our parser.
@@ -65,7 +65,7 @@ def host() -> Host:
 
 def program(folder: Path, family: str) -> Path:
     path = folder / "llama-server"
-    texts = {part: str(HELP / f"{family}.{part}.txt") for part in ("help", "version")}
+    texts = {part: str(file) for part, file in recorded_texts(family)._asdict().items()}
     path.write_text(ENGINE.format(python=sys.executable, record=str(folder / "record.json"), **texts), encoding="utf-8")
     path.chmod(0o755)
     return path
@@ -130,8 +130,7 @@ def test_the_local_engine_is_patched_upstream_and_its_help_text_is_what_our_data
     assert (real.family, real.mtp_style, real.spec_types_stack, real.kv_log_verbosity) == ("tbq-patch", "spec-draft-n-max", True, 4)
     assert {"draft-mtp", "ngram-mod"} <= set(real.spec_types)
     assert set(real.kv_types) == set(real.kv_bpw)
-    version, text = ((HELP / f"tbq-patch.{part}.txt").read_text(encoding="utf-8") for part in ("version", "help"))
-    ours = parse_dialect(version, text)
+    ours = recorded_dialect("tbq-patch")
     assert set(ours.flags) <= set(real.flags)
     assert set(ours.removed_flags) <= set(real.removed_flags)
     assert (ours.kv_types, ours.family) == (real.kv_types, real.family)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -10,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.places import HELP, ROOT
+from support.places import ROOT
 
-from fixtures.engine.dialect import Dialect, DialectError, parse_dialect, probe_dialect
+from fixtures.engine.dialect import DialectError, parse_dialect, probe_dialect, recorded_dialect
 from fixtures.engine.dialect_help import read_help
-from fixtures.engine.dialects import load_families
+from fixtures.engine.dialects import FOLDER, load_families, read_families, recorded_texts
 from fixtures.host.processes import is_alive
 
 STANDARD = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -32,17 +33,14 @@ FACTS = {
 
 
 def texts(family: str) -> tuple[str, str]:
-    return tuple((HELP / f"{family}.{part}.txt").read_text(encoding="utf-8") for part in ("version", "help"))
-
-
-def dialect_of(family: str) -> Dialect:
-    return parse_dialect(*texts(family))
+    version, help_text = recorded_texts(family)
+    return version.read_text("utf-8"), help_text.read_text("utf-8")
 
 
 @pytest.mark.parametrize("family", FACTS)
 def test_each_engine_is_recognised_with_its_own_sizes_and_styles(family: str) -> None:
     sizes, mtp_style, stacks, verbosity = FACTS[family]
-    dialect = dialect_of(family)
+    dialect = recorded_dialect(family)
     assert dialect.family == family
     assert {name: bpw for name, bpw in dialect.kv_bpw.items() if name not in STANDARD} == sizes
     assert dialect.kv_types[: len(STANDARD)] == STANDARD
@@ -50,22 +48,36 @@ def test_each_engine_is_recognised_with_its_own_sizes_and_styles(family: str) ->
     assert set(dialect.kv_bpw) <= set(dialect.kv_types)
 
 
-def test_every_family_of_the_data_file_has_a_help_text_and_the_other_way_round() -> None:
-    assert {family.id for family in load_families().family} == set(FACTS) == {path.name.split(".")[0] for path in HELP.glob("*.help.txt")}
+def test_every_family_is_a_folder_of_three_files_and_every_folder_a_family() -> None:
+    folders = {folder.name: {file.name for file in folder.iterdir()} for folder in FOLDER.iterdir() if (folder / "facts.toml").exists()}
+    assert folders == {family.id: {"facts.toml", "help.txt", "version.txt"} for family in load_families().family}
+    assert set(folders) == set(FACTS)
+
+
+def test_signatures_are_tried_in_the_stated_order_not_in_that_of_the_folders(tmp_path: Path) -> None:
+    assert [family.id for family in load_families().family][:2] == ["tbq-patch", "amesianx"]
+    copy = shutil.copytree(FOLDER, tmp_path / "dialects", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    text = (copy / "standard.toml").read_text("utf-8")
+    (copy / "standard.toml").write_text(text.replace('"tbq-patch", "amesianx"', '"amesianx", "tbq-patch"'), "utf-8")
+    assert [family.id for family in read_families(copy).family][:2] == ["amesianx", "tbq-patch"]
+    (copy / "newfork").mkdir()
+    shutil.copy(copy / "upstream" / "facts.toml", copy / "newfork")
+    with pytest.raises(ValueError, match=r"`order` names .*; the folders are .*newfork"):
+        read_families(copy)
 
 
 def test_removed_flags_are_listed_apart_and_never_accepted() -> None:
-    dialect = dialect_of("upstream")
+    dialect = recorded_dialect("upstream")
     assert {"--draft", "--draft-n", "--draft-max", "--draft-min", "--spec-ngram-size-n"} <= set(dialect.removed_flags)
     assert set(dialect.removed_flags).isdisjoint(dialect.flags)
     assert dialect.accepts("--defrag-thold"), "deprecated is not removed"
-    assert dialect_of("thetom").accepts("--draft-max"), "removed there does not mean removed here"
+    assert recorded_dialect("thetom").accepts("--draft-max"), "removed there does not mean removed here"
 
 
 def test_the_versions_of_both_formats_and_of_an_engine_that_talks_first() -> None:
-    assert (dialect_of("upstream").version, dialect_of("upstream").commit) == ("0.5.0-dev", "0c1e570")
-    assert (dialect_of("buun").version, dialect_of("buun").commit) == ("9507", "b0015a1")
-    assert dialect_of("buun").label == "buun fork 9507 (b0015a1)"
+    assert (recorded_dialect("upstream").version, recorded_dialect("upstream").commit) == ("0.5.0-dev", "0c1e570")
+    assert (recorded_dialect("buun").version, recorded_dialect("buun").commit) == ("9507", "b0015a1")
+    assert recorded_dialect("buun").label == "buun fork 9507 (b0015a1)"
     assert parse_dialect("version: 0 (unknown)\n", texts("upstream")[1]).commit == ""
 
 
@@ -130,7 +142,7 @@ def program(path: Path, body: str) -> Path:
 
 
 def test_probe_reads_both_streams_and_runs_with_exactly_the_given_environment(tmp_path: Path) -> None:
-    version, text = (HELP / f"upstream.{part}.txt" for part in ("version", "help"))
+    version, text = recorded_texts("upstream")
     body = f'env > {tmp_path}/env\ncase "$1" in --version) cat {version} >&2;; --help) cat {text};; esac'
     server = program(tmp_path / "llama-server", body)
     assert probe_dialect(server, {"PATH": os.defpath, "MARK": "1"}).family == "upstream"
@@ -211,7 +223,7 @@ def test_a_program_that_fails_or_dies_shows_its_last_lines(tmp_path: Path) -> No
 
 def test_the_probe_leaves_no_process_and_no_descriptor_behind(tmp_path: Path) -> None:
     """Run apart from pytest, whose own plumbing would hide a leak."""
-    version, text = (HELP / f"upstream.{part}.txt" for part in ("version", "help"))
+    version, text = recorded_texts("upstream")
     server = program(tmp_path / "llama-server", f'case "$1" in --version) cat {version};; --help) cat {text};; esac')
     code = (
         "import os, sys, pathlib; from fixtures.engine.dialect import probe_dialect\n"

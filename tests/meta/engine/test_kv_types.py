@@ -7,7 +7,7 @@ from support.launches import subject_of
 from fixtures.catalog.load import load_host, load_lanes, load_requirements
 from fixtures.catalog.missing import missing_keys
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.dialect import parse_dialect, probe_dialect
+from fixtures.engine.dialect import probe_dialect, recorded_dialect
 from fixtures.engine.kv_types import TypeSize, TypeSizes, bits_per_weight, resolution_bpw
 from fixtures.engine.lanes import LaneUnavailable, lane_type_names, resolve_lane
 from fixtures.engine.slot import HostSlot
@@ -17,7 +17,6 @@ from fixtures.records.base import utc_now
 from llama_build import EngineRequest, build_engine
 
 LANES = load_lanes()
-DATA = child_session.ROOT / "tests" / "meta" / "data" / "help"
 ENGINE = "0c1e57098bba:1111222233334444"
 
 
@@ -25,10 +24,6 @@ ENGINE = "0c1e57098bba:1111222233334444"
 def own_sizes(tmp_path, monkeypatch):
     """A cache of this test's own for learnt sizes; engines and models stay where they are."""
     monkeypatch.setattr("fixtures.engine.kv_types.cache_root", lambda: tmp_path / "cache")
-
-
-def dialect_of(family):
-    return parse_dialect((DATA / f"{family}.version.txt").read_text("utf-8"), (DATA / f"{family}.help.txt").read_text("utf-8"))
 
 
 def size(name="turbo3", k_bpw=3.125, v_bpw=3.125):
@@ -90,18 +85,18 @@ def test_a_type_whose_k_and_v_differ_has_no_size():
 
 
 def test_a_lane_is_looked_for_by_size_then_by_name():
-    assert lane_type_names("k3v4", LANES, dialect_of("tbq-patch")) == ("tbq3_0", "tbq4_0")
-    assert lane_type_names("k3v4", LANES, dialect_of("buun")) == ("turbo3", "turbo4"), "of another size: to be learnt and refused"
-    assert lane_type_names("q8q4", LANES, dialect_of("upstream")) == ("q8_0", "q4_0")
+    assert lane_type_names("k3v4", LANES, recorded_dialect("tbq-patch")) == ("tbq3_0", "tbq4_0")
+    assert lane_type_names("k3v4", LANES, recorded_dialect("buun")) == ("turbo3", "turbo4"), "of another size: to be learnt and refused"
+    assert lane_type_names("q8q4", LANES, recorded_dialect("upstream")) == ("q8_0", "q4_0")
 
 
 def test_an_engine_without_such_a_name_is_unavailable():
     with pytest.raises(LaneUnavailable, match=r"none of turbo3, tbq3_0, tbq3 is among its KV types"):
-        lane_type_names("k3v3", LANES, dialect_of("upstream"))
+        lane_type_names("k3v3", LANES, recorded_dialect("upstream"))
 
 
 def test_a_learnt_size_makes_the_lane_of_an_unknown_fork_resolve():
-    unknown = dialect_of("buun").model_copy(update={"family": "unknown", "kv_bpw": {}})
+    unknown = recorded_dialect("buun").model_copy(update={"family": "unknown", "kv_bpw": {}})
     with pytest.raises(LaneUnavailable, match=r"What it weighs is not known yet: `pytest --fresh -m kv` launches it and learns"):
         resolve_lane("k3v3", LANES, unknown)
     learnt = unknown.model_copy(update={"kv_bpw": {"turbo3": 3.125}})

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 from support.launches import engine_of, quiet
-from support.places import HELP
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.model import FileArtefact
 from fixtures.catalog.requirement import Arm
 from fixtures.deploy.errors import DeployError
 from fixtures.engine.command import CommandError, server_command
-from fixtures.engine.dialect import DialectError, EngineCannot, parse_dialect
+from fixtures.engine.dialect import DialectError, EngineCannot, recorded_dialect
 from fixtures.engine.host_engine import HostEngine
 from fixtures.engine.kv_types import TypeSizes
 from fixtures.engine.lanes import LaneUnavailable
@@ -50,7 +49,7 @@ def probed(monkeypatch):
     """An engine that is there, and says of itself what upstream's does."""
     manifest = Manifest(recipe="path", engine_id="abc", files={"llama-server": "7f" * 32})
     built = BuiltEngine(Path("/nowhere"), Path("/nowhere/llama-server"), None, None, manifest)
-    dialect = parse_dialect(*((HELP / f"{FAMILY}.{part}.txt").read_text("utf-8") for part in ("version", "help")))
+    dialect = recorded_dialect(FAMILY)
     monkeypatch.setattr(HostEngine, "built", built)
     monkeypatch.setattr(HostEngine, "dialect", dialect)
 

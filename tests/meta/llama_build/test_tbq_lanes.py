@@ -1,10 +1,9 @@
 """A TBQ lane in this project's engine: it fits a model's heads, or is refused with one clear line."""
 
 import pytest
-from support.places import HELP
 
 from fixtures.catalog.load import load_lanes
-from fixtures.engine.dialect import parse_dialect
+from fixtures.engine.dialect import recorded_dialect
 from fixtures.engine.lanes import LaneUnavailable, check_heads, resolve_lane
 from fixtures.models.geometry import shipped_geometry
 from llama_build import BuildError, EngineRequest
@@ -12,8 +11,7 @@ from llama_build import BuildError, EngineRequest
 
 @pytest.fixture
 def dialect():
-    version, text = ((HELP / f"tbq-patch.{part}.txt").read_text("utf-8") for part in ("version", "help"))
-    return parse_dialect(version, text)
+    return recorded_dialect("tbq-patch")
 
 
 @pytest.mark.parametrize("lane", ["k3v3", "k3v4"])

@@ -16,7 +16,7 @@ from fixtures.catalog.host import Guard
 from fixtures.catalog.load import load_host
 from fixtures.catalog.model import FileArtefact
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.dialect import parse_dialect
+from fixtures.engine.dialect import recorded_dialect
 from fixtures.engine.host_engine import HostEngine
 from fixtures.measure.audit import artefacts as audit
 from fixtures.measure.audit import engine as audit_engine
@@ -156,8 +156,7 @@ class TestEngine:
 
     @staticmethod
     def asked(family, candidate, host, monkeypatch):
-        help_texts = [(DATA / "help" / f"{family}.{kind}.txt").read_text("utf-8") for kind in ("version", "help")]
-        dialect = parse_dialect(*help_texts)
+        dialect = recorded_dialect(family)
         engine = type(
             "Engine",
             (),

@@ -1,6 +1,7 @@
 """Gates and requirements belong together one to one, and the acceptance run is what it claims to be."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 
@@ -63,17 +64,39 @@ def test_every_marker_has_a_gate():
     assert {str(requirement.marker) for requirement in REQUIREMENTS.values()} == set(FAMILIES)
 
 
-def run(*args):
+def run(*args, cwd=ROOT):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.runtime
-def test_no_snapshot_is_stale_over_all_shipped_hosts(tmp_path):
+def test_static_gates_pass_and_say_nothing_of_snapshots(tmp_path):
     done = run("-m", "not runtime", "--host=local", f"--reports={tmp_path}", "-q")
     assert done.returncode == 0, done.stdout
-    assert "unused" not in done.stdout
-    assert "snapshots passed" in done.stdout
+    assert "snapshot" not in done.stdout
+
+
+@pytest.mark.runtime
+def test_a_hand_edited_review_is_red_in_a_static_run_and_no_option_of_pytest_mends_it(tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("conftest.py", "pyproject.toml"):
+        checkout.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, checkout)
+    for name in ("fixtures", "llama_build", "prompts"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", checkout / "tests", ignore=shutil.ignore_patterns("meta", "__pycache__"))
+    with (checkout / "fixtures/catalog/hosts/local.toml").open("a") as host:
+        host.write('\n[tiers]\nDEP-4 = "required"\nDEP-5 = "required"\n')
+    file = checkout / "fixtures/catalog/reviewed/local/smollm2-135m-q8.toml"
+    file.write_text(file.read_text("utf-8").replace("-ub 512", "-ub 256"), "utf-8")
+    edited = file.read_bytes()
+    gates = ("-m", "deploy and not runtime", "--host=local", "-k", "smollm2 or twin42-q4", f"--reports={tmp_path / 'reports'}")
+    done = run(*gates, "--snapshot-update", cwd=checkout)
+    assert done.returncode == 1, done.stdout
+    for requirement in ("DEP-4", "DEP-5"):
+        assert f"FAIL: smollm2-135m-q8 {requirement}" in done.stdout
+        assert f"FAIL: twin42-q4 {requirement}" not in done.stdout
+    assert file.read_bytes() == edited
 
 
 @pytest.mark.runtime

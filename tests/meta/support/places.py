@@ -5,4 +5,3 @@ from pathlib import Path
 META = Path(__file__).resolve().parents[1]
 ROOT = META.parents[1]
 DATA = META / "data"
-HELP = DATA / "help"
