@@ -63,20 +63,16 @@ def prove(bench, monkeypatch):
 
 
 def loaded(bench, **changes):
-    answer = {
-        **{"load_state": "loaded", "fragment": str(bench.units / UNIT), "dropins": (), "needs_reload": False},
-        **{"active_state": "inactive", "pid": 0},
-    }
-    return Asked(loaded=Loaded(**{**answer, **changes}), environment={"LANG": "C.UTF-8", "PATH": "/usr/bin"})
+    told = loaded_of(f"LoadState=loaded\nFragmentPath={bench.units / UNIT}\nNeedDaemonReload=no\nActiveState=inactive\nMainPID=0")
+    return Asked(loaded=told.model_copy(update=changes), environment={"LANG": "C.UTF-8", "PATH": "/usr/bin"})
 
 
 def test_the_right_unit_passes_and_says_what_could_not_be_asked(bench, prove):
     bench.install(bench.line())
     found, judgement = prove()
     assert judgement.verdict is Verdict.PASS
-    assert found.raw["states"] == {
-        **{"files": "read", "loaded": "systemd does not run here", "process": "systemd does not run here"},
-    }
+    silent = "systemd does not run here"
+    assert found.raw["states"] == {"files": "read", "loaded": silent, "process": silent}
     assert found.raw["files"] == [str(bench.units / UNIT)]
 
 
@@ -161,7 +157,7 @@ INPUT_11 = {
     "05-bash-c": "ExecStart=/bin/bash -lc 'source /opt/llama/env.sh && exec /opt/llama/bin/llama-server -m /m/g.gguf -np 1 --port 8088'",
     "06-wrapper": "Environment=API_PORT=8088\nExecStart=/usr/local/bin/llama-server-wrapper.sh",
     "08-envfile": "EnvironmentFile=/etc/llama/26b.env\nExecStart=/opt/llama/bin/llama-server -m ${MODEL} --port ${PORT} $EXTRA_ARGS",
-    "12-template": "EnvironmentFile=%h/.config/llama-server/instances/%i.env\nExecStart=/opt/llama/bin/llama-server -m ${MODEL} --port 80%i",
+    "12-template": "EnvironmentFile=%h/.config/llama/instances/%i.env\nExecStart=/opt/llama/bin/llama-server -m ${MODEL} --port 80%i",
     "wrapper-with-port": "ExecStart=/usr/local/bin/start-llama --port 8088",
     "docker-compose": "ExecStart=/usr/bin/docker compose up",
     "shell-if": "ExecStart=/bin/sh -c 'if true; then exec /opt/llama/bin/llama-server --port 8088; fi'",

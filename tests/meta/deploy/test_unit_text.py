@@ -30,6 +30,7 @@ def test_a_byte_order_mark_says_nothing():
     [
         ('"blk\\.([0-9]|1[01])\\.ffn_.*_exps\\.=CPU"', "blk\\.([0-9]|1[01])\\.ffn_.*_exps\\.=CPU"),
         ("a\\q", "a\\q"),
+        ("a\\ b", "a\\ b"),
         ("a\\x4", "a\\x4"),
         ("a\\x41\\tb", "aA\tb"),
         ("'\\d+'", "\\d+"),
@@ -120,11 +121,13 @@ class TestSearch:
         masked.symlink_to("/dev/null") if how == "link" else masked.touch()
         assert find_unit("a.service", folders).masked
 
-    def test_a_masked_dropin_is_none(self, tmp_path):
+    def test_a_void_dropin_stands_for_the_one_that_it_masks(self, tmp_path):
         folders = self.folders(tmp_path, "usr/a.service", "usr/a.service.d/1.conf", "usr/a.service.d/2.conf")
         (tmp_path / "etc/a.service.d").mkdir(parents=True)
         (tmp_path / "etc/a.service.d/1.conf").symlink_to("/dev/null")
-        assert [file.name for file in find_unit("a.service", folders).dropins] == ["2.conf"]
+        void, other = find_unit("a.service", folders).dropins
+        assert (void, other.name) == (tmp_path / "etc/a.service.d/1.conf", "2.conf")
+        assert void.read_text() == ""
 
     def test_a_linked_unit_is_under_its_own_name(self, tmp_path):
         folders = self.folders(tmp_path, "home/a.service", "etc/a.service.d/1.conf")
