@@ -162,6 +162,14 @@ def test_a_prefix_dropin_counts(bench):
     assert "81-x.conf:2" in bench.found().differences[0]
 
 
+def test_variables_of_the_users_manager_count(bench, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(bench.folder / "config"))
+    bench.install(bench.line())
+    assert same(bench.found())
+    bench.file("config/environment.d/50-llama.conf", "LLAMA_ARG_SWA_FULL=on\nEDITOR=vi\n")
+    assert "has LLAMA_ARG_SWA_FULL on" in bench.found().differences[0]
+
+
 def test_masked_is_no_unit(bench):
     (bench.units / UNIT).symlink_to("/dev/null")
     with pytest.raises(DeployError, match="masked"):

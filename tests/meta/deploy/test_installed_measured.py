@@ -119,7 +119,7 @@ def test_variables_that_systemd_hands_on_count(bench, prove):
     asked = loaded(bench)
     _, judgement = prove(asked.model_copy(update={"environment": {"LLAMA_ARG_SWA_FULL": "1"}}))
     assert "has LLAMA_ARG_SWA_FULL on" in judgement.reason
-    assert "systemd's own environment" in judgement.reason
+    assert "what systemd hands on to every service" in judgement.reason
 
 
 def test_a_unit_that_systemd_does_not_know_blocks(bench, prove):
