@@ -124,6 +124,10 @@ def test_another_file(bench, flag):
         (POLICY | {"TURBO_AUTO_ASYMMETRIC": "1"}, "sets TURBO_AUTO_ASYMMETRIC=1"),
         (POLICY | {"MY_FORK_MODE": "1"}, "sets MY_FORK_MODE=1"),
         (POLICY | {"LLAMA_ARG_SWA_FULL": "1"}, "has LLAMA_ARG_SWA_FULL on, tested was without"),
+        (
+            POLICY | {"LLAMA_ARG_SPEC_TYPE": "ngram-cache"},
+            "has --spec-type ngram-cache,draft-mtp,ngram-mod, tested was draft-mtp,ngram-mod",
+        ),
     ],
 )
 def test_another_environment(bench, env, said):
@@ -215,6 +219,11 @@ def test_by_variables_of_the_engine(bench):
 
 def test_a_flag_wins_over_its_variable(bench):
     bench.install(bench.line(), POLICY | {"LLAMA_ARG_PORT": "1", "LLAMA_ARG_CTX_SIZE": "1", "LLAMA_ARG_NO_JINJA": "1"})
+    assert same(bench.found())
+
+
+def test_kinds_of_speculation_add_up(bench):
+    bench.install(bench.line({"--spec-type": "none,draft-mtp"}, more=("--spec-type", "ngram-mod")))
     assert same(bench.found())
 
 
