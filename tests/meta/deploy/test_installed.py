@@ -260,6 +260,8 @@ def test_by_links_and_copies(bench):
         "/usr/bin/nice -n 5 /usr/bin/taskset -c 0-3 {line}",
         "/usr/bin/numactl --interleave=all -N 0 {line}",
         "-/usr/bin/env -u NOTHING nice {line}",
+        "/usr/bin/flock -w 5 /run/llama.lock {line}",
+        "/usr/bin/systemd-cat -t llama {line}",
     ],
 )
 def test_through_wrappers(bench, wrapped):
@@ -342,6 +344,7 @@ def test_another_file_behind_a_mount(bench):
         ("/bin/sh -c 'llama-server | logger'", "| logger"),
         ("/usr/bin/python3 /opt/serve.py", "python3"),
         ("/usr/bin/docker start llama", "docker start"),
+        ("/usr/bin/strace -f /opt/llama/llama-server -m x", "`strace`"),
         ("/usr/bin/docker run --strange x y", "docker run --strange"),
         ("/opt/llama-server --port 80%i", "%i"),
     ],
