@@ -1,6 +1,7 @@
 """The log reader, on lines as real servers print them."""
 
-from fixtures.engine.logs import read_log, tail
+from fixtures.engine.last_words import tail
+from fixtures.engine.logs import read_log
 
 MTP_LOG = """\
 0.00.337.904 I llama_kv_cache:        CPU KV buffer size =    68.00 MiB
