@@ -51,14 +51,13 @@ class Rule:
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Use as a context manager. `rule` may be changed at any time; `on_request(path, number)` is called before each is sent on."""
+    """Use as a context manager. `rule` may be changed at any time; `on_request(path)` is called before each is sent on."""
 
     daemon_threads = True
 
-    def __init__(self, upstream, port=0, rule=None, on_request=lambda path, number: None):
+    def __init__(self, upstream, port=0, rule=None, on_request=lambda path: None):
         super().__init__(("127.0.0.1", port), _Handler)
         self.upstream, self.on_request = upstream, on_request
-        self.requests = 0
         self._rule, self._matched = rule, 0
         self._lock = threading.Lock()
 
@@ -83,12 +82,6 @@ class FaultProxy(ThreadingHTTPServer):
         with self._lock:
             self._rule, self._matched = rule, 0
 
-    def counted(self):
-        """The number of this request."""
-        with self._lock:
-            self.requests += 1
-            return self.requests
-
     def rule_for(self, path):
         """The rule where it is this answer's turn, else None."""
         with self._lock:
@@ -101,7 +94,7 @@ class FaultProxy(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self):
         server = self.server
-        server.on_request(self.path, server.counted())
+        server.on_request(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         upstream = http.client.HTTPConnection("127.0.0.1", server.upstream, timeout=_TIMEOUT_S)
         try:

@@ -41,7 +41,8 @@ class Faults:
 
     `flags`: flag -> other value; "" adds a flag without value, None removes flag and value. `env`: variables to set. `log`: (regular
     expression, replacement), applied to each line of the output. `says`: lines before the server's own. `ends`: with that signal
-    after `says`, in place of the server. `rule`: how answers are falsified. `late`: (request number, line) to say later.
+    after `says`, in place of the server. `rule`: how answers are falsified. `late`: (path, number, line) to say at
+    the request of that number whose path begins so.
     """
 
     only: str = ""
@@ -107,22 +108,27 @@ def _filtered(edits):
     os._exit(0)
 
 
+def _starts(path, faults):
+    """The beginnings of paths that something waits for, and that this path has."""
+    waited = [start for start, _, _ in faults.late] + ([faults.die.path] if faults.die else [])
+    return [start for start in waited if path.startswith(start)]
+
+
 def _in_front(server, argv, faults):
     """Start the server on another port, and answer on its own: passing on, falsifying, dying."""
     at = argv.index("--port") + 1
     port, inner = int(argv[at]), int(argv[at]) + 20000
     child = subprocess.Popen([server, *argv[:at], str(inner), *argv[at + 1 :]])
-    counted = 0
+    seen = []
 
-    def on_request(path, number):
-        nonlocal counted
-        _say(*(line for when, line in faults.late if when == number))
-        if faults.die and path.startswith(faults.die.path):
-            counted += 1
-            if counted == faults.die.request:
-                _say(*faults.die.says)
-                child.kill()
-                os.kill(os.getpid(), faults.die.by)
+    def on_request(path):
+        seen.append(path)
+        nth = {start: sum(earlier.startswith(start) for earlier in seen) for start in _starts(path, faults)}
+        _say(*(line for start, number, line in faults.late if nth.get(start) == number))
+        if faults.die and nth.get(faults.die.path) == faults.die.request:
+            _say(*faults.die.says)
+            child.kill()
+            os.kill(os.getpid(), faults.die.by)
 
     def stop(*_):
         child.terminate()

@@ -41,6 +41,11 @@ class Planted:
         """The judgement of the gate."""
         return judged(self.evidence(requirement, candidate, measurement, case), self.host.candidate(candidate), self.host)
 
+    def server(self, candidate, arm):
+        """The running server of that arm, launched where it is not."""
+        requirement = next(requirement for requirement in REQUIREMENTS.values() if requirement.arm == arm)
+        return self.obtainer._subject(requirement, self.host.candidate(candidate), "").server
+
     @property
     def started(self):
         """(candidate, arm) of every start, in their order."""
