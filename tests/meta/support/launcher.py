@@ -39,10 +39,10 @@ class Death:
 class Faults:
     """What the launcher does otherwise, for launches with `only` in their command line.
 
-    `flags`: flag -> other value; "" adds a flag without value, None removes flag and value. `env`: variables to set. `log`: (regular
-    expression, replacement), applied to each line of the output. `says`: lines before the server's own. `ends`: with that signal
-    after `says`, in place of the server. `rule`: how answers are falsified. `late`: (path, number, line) to say at
-    the request of that number whose path begins so.
+    `flags`: flag -> other value; "" adds a flag without value, None removes flag and value. `env`: variables to set.
+    `log`: (regular expression, replacement), applied to each line of the output. `says`: lines before the server's own.
+    `ends`: with that signal after `says`, in place of the server. `instead`: a program that runs in place of the server.
+    `rule`: how answers are falsified. `late`: (path, number, line) to say at the request of that number whose path begins so.
     """
 
     only: str = ""
@@ -51,6 +51,7 @@ class Faults:
     log: tuple = ()
     says: tuple = ()
     ends: int | None = None
+    instead: tuple = ()
     rule: Rule | None = None
     die: Death | None = None
     late: tuple = ()
@@ -154,6 +155,8 @@ def main():
     _say(*faults.says)
     if faults.ends is not None:
         os.kill(os.getpid(), faults.ends)
+    if faults.instead:
+        os.execvp(faults.instead[0], faults.instead)  # noqa: S606 - no shell is the point
     os.environ.update(faults.env)
     argv = _edited(argv, faults.flags)
     if faults.rule or faults.die or faults.late:
