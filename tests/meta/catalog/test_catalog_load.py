@@ -241,10 +241,12 @@ def test_applies_looks_at_role_needs_and_exemption():
         (("speculation",), True),
         (("unit",), False),
         (("prompts",), False),
+        (("gpu",), True),
     ):
-        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate) is owed, needs
-    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate)
-    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}))
+        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
+    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
+    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
+    assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), candidate, load_host("local"))
 
 
 def test_lanes_mean_what_the_vocabulary_says():
