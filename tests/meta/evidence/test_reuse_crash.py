@@ -20,16 +20,18 @@ class Run:
         earlier = len(list(reports.iterdir())) if reports.exists() else 0
         session = child_session.start(host, reports, *GATE, *args)
         if kill:
-            while len(list(reports.iterdir())) == earlier or not any(
-                entry["arm"] == "production" and entry["ended"] is None for entry in self._lines(reports, "launches.jsonl")
-            ):
+            while len(list(reports.iterdir())) == earlier or not self._launches(reports):
                 assert session.process.poll() is None, session.output
-            os.kill(self._lines(reports, "launches.jsonl")[-1]["pid"], kill)
+            os.kill(self._launches(reports)[-1]["pid"], kill)
         self.status, self.output = session.wait(), session.output
         assert "Traceback" not in self.output, self.output
         self.folder = max(path for path in reports.iterdir() if path.is_dir())
         (self.record,) = self._lines(reports, "evidence.jsonl")
         self.launched = bool(self._lines(reports, "launches.jsonl"))
+
+    def _launches(self, reports):
+        """Starts of the candidate's own server."""
+        return [entry for entry in self._lines(reports, "launches.jsonl") if entry["arm"] == "production" and entry["ended"] is None]
 
     @staticmethod
     def _lines(reports, name):
