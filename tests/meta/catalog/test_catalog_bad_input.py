@@ -294,7 +294,13 @@ JUNK = st.one_of(
 KNOWN = Known(
     lanes=frozenset({"k3v3", "k3v4"}),
     requirements=frozenset({"PPL-1", "COH-1"}),
-    limits={"ppl": ("engine", "corpus_sha256", "chunks", "context"), "kld": (), "decode_tps": (), "accept_pct": (), "kv_8k_mib": ()},
+    limits={
+        "ppl": ("engine", "backend", "corpus_sha256", "chunks", "context"),
+        "kld": (),
+        "decode_tps": (),
+        "accept_pct": (),
+        "kv_8k_mib": (),
+    },
     prompts=frozenset({"zh_marker", "embedded_facts", "repeat_line"}),
 )
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
