@@ -69,6 +69,7 @@ scope = "user"
 
 [candidates.26b-k3v3.limits.ppl]
 engine = "0123abc"
+backend = "cuda"
 corpus_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 chunks = 64
 context = 512
@@ -165,6 +166,7 @@ def test_without_its_key_a_gate_names_the_key(config: Path):
         ('texts = "shipped"', "coherence.texts"),
         ('scope = "user"', "units.scope"),
         ('engine = "0123abc"', "candidates.26b-k3v3.limits.ppl.engine"),
+        ('backend = "cuda"', "candidates.26b-k3v3.limits.ppl.backend"),
         ('corpus = "/data/wiki.test.raw"', "ppl.corpus"),
     ):
         host = laid(config, OVERLAY.replace(line, ""))
