@@ -14,10 +14,7 @@ from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
 from fixtures.deploy import installed as deployed
-from fixtures.deploy.comparison import compare
 from fixtures.deploy.manager import Asked, Loaded, loaded_of, variables_of
-from fixtures.engine.command import CommandLine
-from fixtures.engine.dialects import recorded_texts
 from fixtures.measure import installed as measured
 from fixtures.measure.audit.unit import unit_file
 from fixtures.records.verdict import Verdict
@@ -267,48 +264,3 @@ def test_a_process_that_is_gone_is_not_compared(bench, prove):
     found, judgement = prove(loaded(bench, active_state="active", pid=2**22 - 1))
     assert judgement.verdict is Verdict.PASS
     assert any("cannot be read" in note for note in found.raw["notes"])
-
-
-class TestTestedWrapper:
-    """Forks are often started through a script of their own: then that is what was tested."""
-
-    @staticmethod
-    def arm_of(bench, monkeypatch, text):
-        script = bench.script("wrapper/llama-server", text)
-        line = [str(script), *bench.argv]
-        env = {"PATH": "/usr/bin:/bin", **POLICY}
-        command = CommandLine(argv=tuple(line), env=env, policy_env=POLICY)
-        monkeypatch.setattr(measured, "service_command", lambda _: command)
-        monkeypatch.setattr(measured, "ask_program", lambda *_: recorded_texts("upstream")[1].read_text(encoding="utf-8"))
-        made = subject(bench)
-        monkeypatch.setattr(type(made), "prepared_as", lambda *_: None)
-        facts = type("Facts", (), {"block_count": 48})
-        object.__setattr__(made, "models", type("Models", (), {"target": lambda *_: facts})())
-        return script, measured.tested_arm(made)
-
-    def found(self, bench, tested):
-        unit = deployed.unit_by_files(UNIT, Units(directory=str(bench.units), scope="user"), tested.program)
-        return compare(unit.engine, tested)
-
-    @pytest.mark.parametrize("guard", ["", "if [ -e /nowhere ]; then exit 1; fi\n"], ids=["read", "opaque"])
-    def test_the_unit_that_starts_the_script_is_the_tested_one(self, bench, monkeypatch, guard):
-        text = f'#!/bin/sh\n{guard}export TURBO_AUTO_ASYMMETRIC=0\nexec {bench.program} "$@" --cache-ram 0\n'
-        script, tested = self.arm_of(bench, monkeypatch, text)
-        bench.install(bench.line(program=script))
-        found = self.found(bench, tested)
-        assert (found.differences, found.hidden) == ([], [])
-
-    def test_the_program_alone_lacks_what_the_script_adds(self, bench, monkeypatch):
-        text = f'#!/bin/sh\nexport TURBO_AUTO_ASYMMETRIC=0\nexec {bench.program} "$@" --cache-ram 0\n'
-        _, tested = self.arm_of(bench, monkeypatch, text)
-        bench.install(bench.line())
-        said = " ".join(self.found(bench, tested).differences)
-        assert "lacks the variable TURBO_AUTO_ASYMMETRIC=0" in said
-        assert "does not say --cache-ram (default 8192), tested was 0" in said
-
-    def test_another_script_is_another_program(self, bench, monkeypatch):
-        text = f'#!/bin/sh\nif true; then exec {bench.program} "$@"; fi\n'
-        _, tested = self.arm_of(bench, monkeypatch, text)
-        bench.install(bench.line(program=bench.script("other/llama-server", text + "# changed\n")))
-        found = self.found(bench, tested)
-        assert any("`if`" in each for each in found.hidden)
