@@ -76,8 +76,8 @@ class TestNeed:
         assert shortage_of(short, 30000.0) == ""
         assert "KV cache 1" in shortage_of(long, 30000.0)
         assert long.reserve_mib == host.guard.reserve_mib == 2048.0
-        assert dict(long.parts)["KV cache"] > 8 * dict(short.parts)["KV cache"]
-        quantised = replace(base, types=LaneTypes("t3", "t3", 3.125, 3.125, {}))
+        assert dict(long.parts)["KV cache"] > 6 * dict(short.parts)["KV cache"]
+        quantised = replace(base, types=types.model_copy(update={"k_bpw": 3.125, "v_bpw": 3.125}))
         assert launch_need(quantised, {"target": facts}, "x", 131072, 1).total_mib < long.total_mib
 
     def test_a_drafter_and_its_context_count(self):
@@ -175,9 +175,7 @@ class TestClock:
         expires="2026-12-20T00:00:00Z",
     )
 
-    @pytest.mark.parametrize(
-        "marked", [("COH-1", "twin42-q8", "zh_marker"), ("KV-1", "twin42-q8", "")], ids=["its own record", "another one"]
-    )
+    @pytest.mark.parametrize("marked", [("COH-1", "twin42-q8", "zh_marker"), ("KV-1", "twin42-q8", "")])
     def test_waiver_is_invalid_once_a_record_of_the_run_saw_it_jump(self, marked):
         bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker")
         key = ("COH-1", "twin42-q8", "zh_marker")
@@ -190,14 +188,12 @@ class TestClock:
         verdict = run(records, waivers=(self.WAIVER,))
         (gate,) = [gate for c in verdict.candidates for gate in c.gates if (gate.requirement, c.candidate, gate.case) == key]
         assert (verdict.master, gate.judgement.verdict) == (SignOff.INCOMPLETE, "INVALID")
-        assert gate.judgement.reason.startswith(
-            "the wall clock jumped by -86400 s during the run: whether the waiver holds cannot be told ("
-        )
+        assert "the wall clock jumped by -86400 s during the run: whether the waiver holds cannot be told" in gate.judgement.reason
 
     def test_jump_in_an_earlier_run_is_not_this_runs(self):
         bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker")
         key = ("COH-1", "twin42-q8", "zh_marker")
-        jumped = {"run": "20251124T120000Z-local-1", "conditions": QUIET.model_copy(update={"clock_step_s": 5000.0})}
+        jumped = {"reused_from": "20251124T120000Z-local-1#3", "conditions": QUIET.model_copy(update={"clock_step_s": 5000.0})}
         records = [record.model_copy(update=jumped) if record.requirement == "KV-1" else record for record in all_green({key: bad})]
         assert run(records, waivers=(self.WAIVER,)).master is SignOff.READY
 
