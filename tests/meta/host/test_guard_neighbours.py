@@ -17,7 +17,7 @@ from fixtures.catalog.host import Competing, Guard, Resident
 from fixtures.catalog.load import load_host
 from fixtures.host import load, processes
 from fixtures.host.cgroup import container_in, is_container, unit_in, units_in
-from fixtures.host.decisions import describe_load, is_busy, load_reasons, session_block, told_of
+from fixtures.host.decisions import describe_load, is_busy, session_block, told_of
 from fixtures.host.foreign import foreign_fault, stranger_fault
 from fixtures.host.foreign_load import ForeignMeter, descendants, own_cpu_s, parse_cpu_times
 from fixtures.host.load import competing_load
@@ -329,9 +329,6 @@ class TestResident:
         said = stranger_fault(server(model=None, port=None), limits)
         assert "port unknown" in said
         assert "a model that its command line does not name" in said
-
-    def test_that_is_measured_is_not_in_the_way(self):
-        assert load_reasons(CALM.model_copy(update={"servers": (server(attached=True),)}), Guard()) == []
 
     def test_entry_needs_something_to_find_it_by(self):
         with pytest.raises(ValidationError, match="`port`, `unit` or `model`"):

@@ -59,6 +59,13 @@ def test_command_line(argv, shown):
     assert S not in mask_text(shlex.join(argv))
 
 
+@pytest.mark.parametrize("argv", [argv for argv, _ in WORDS])
+def test_masking_what_was_masked_changes_nothing(argv):
+    once = printable_command([*argv, "--port", "8092"])
+    assert mask_text(once) == once
+    assert once.endswith("--port 8092")
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_is_no_secret_stays_as_it_is(text):
     assert mask_text(text) == text
