@@ -11,6 +11,12 @@ def test_decode_speed(prove):
     prove(speed.decode_speed)
 
 
+@pytest.mark.requirement("TPS-3")
+def test_drafters(prove):
+    """MTP and ngram-mod each drafted and had something accepted: a live one must not hide a dead one."""
+    prove(speed.drafters)
+
+
 @pytest.mark.requirement("TPS-2")
 def test_acceptance(prove):
     """Accepted over drafted tokens, pooled over all requests, reaches the reference."""

@@ -101,7 +101,7 @@ def test_one_that_is_not_needed_any_more_fails(tmp_path):
 
 
 def test_signoff_with_a_waived_gate_is_ready_and_counts_it(tmp_path):
-    bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker")
+    bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker", raw=GREEN["COH-1"][1])
     waivers = load(tmp_path, GOOD | {"requirement": "COH-1", "case": "zh_marker"})
     verdict = run(all_green({("COH-1", "twin42-q8", "zh_marker"): bad}), waivers=waivers)
     assert (verdict.master, verdict.coverage.waived, verdict.coverage.failed) == (SignOff.READY, 1, 0)

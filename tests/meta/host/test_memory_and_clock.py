@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from support.evidence_samples import COH, QUIET, evidence
+from support.evidence_samples import COH, GREEN, QUIET, evidence
 from support.signoff_samples import all_green, run
 
 from fixtures.catalog.host import Guard
@@ -177,7 +177,7 @@ class TestClock:
 
     @pytest.mark.parametrize("marked", [("COH-1", "twin42-q8", "zh_marker"), ("KV-1", "twin42-q8", "")])
     def test_waiver_is_invalid_once_a_record_of_the_run_saw_it_jump(self, marked):
-        bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker")
+        bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker", raw=GREEN["COH-1"][1])
         key = ("COH-1", "twin42-q8", "zh_marker")
         assert run(all_green({key: bad}), waivers=(self.WAIVER,)).master is SignOff.READY
         jumped = QUIET.model_copy(update={"clock_step_s": -86400.0})
@@ -191,7 +191,7 @@ class TestClock:
         assert "the wall clock jumped by -86400 s during the run: whether the waiver holds cannot be told" in gate.judgement.reason
 
     def test_jump_in_an_earlier_run_is_not_this_runs(self):
-        bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker")
+        bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker", raw=GREEN["COH-1"][1])
         key = ("COH-1", "twin42-q8", "zh_marker")
         jumped = {"reused_from": "20251124T120000Z-local-1#3", "conditions": QUIET.model_copy(update={"clock_step_s": 5000.0})}
         records = [record.model_copy(update=jumped) if record.requirement == "KV-1" else record for record in all_green({key: bad})]

@@ -19,11 +19,12 @@ from fixtures.models.twins.scripts import shipped_scripts
 COHERENCE = sorted(file.stem for file in (PROMPTS / "coherence").glob("*.toml"))
 SPEED = sorted(file.stem for file in (PROMPTS / "speed").glob("*.toml"))
 CORPORA = sorted(file.stem for file in (PROMPTS / "corpora").glob("*.txt"))
-TRIGGERS = {"zh_marker": "驗收標記", "embedded_facts": "TBQ3", "repeat_line": "逐行"}
+TRIGGERS = {"zh_marker": "驗收標記", "embedded_facts": "TBQ3", "repeat_line": "逐行"}  # what a scripted twin knows the prompt by
+CORE = {"zh_marker": "收", "embedded_facts": "TBQ3", "repeat_line": "依"}  # of its answer: without it, no answer may pass
 
 
-def test_the_seeds_three_prompts_ship():
-    assert set(COHERENCE) == set(TRIGGERS)
+def test_every_shipped_prompt_has_its_trigger_and_its_core():
+    assert set(COHERENCE) == set(TRIGGERS) == set(CORE)
 
 
 @pytest.mark.parametrize("prompt_id", COHERENCE)
@@ -55,9 +56,9 @@ def test_every_prompt_refuses_a_wrong_answer(prompt_id, style):
     """Nothing, another prompt's answer, and the right answer with one character lost."""
     checks = getattr(load_prompt(prompt_id), style).checks
     right = {script.id: script.answer for script in shipped_scripts()}
-    core = {"zh_marker": "收", "embedded_facts": "TBQ3", "repeat_line": "依"}[prompt_id]
+    shortened = right[prompt_id].replace(CORE[prompt_id], "", 1)
     others = [answer for script_id, answer in right.items() if script_id != prompt_id]
-    for wrong in ["", *others, right[prompt_id].replace(core, "", 1), right[prompt_id].replace("記", "记").replace("燈", "灯") + "们"]:
+    for wrong in ["", *others, shortened, right[prompt_id].replace("記", "记").replace("燈", "灯") + "们"]:
         assert not all(check.passed for check in run_checks(wrong, checks)), wrong
 
 
@@ -165,7 +166,7 @@ def test_corpus_does_not_repeat_itself(corpus_id):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: load_prompt("zh-marker"), "did you mean zh_marker? There are: embedded_facts, repeat_line, zh_marker."),
+        (lambda: load_prompt("zh-marker"), f"did you mean zh_marker? There are: {', '.join(COHERENCE)}."),
         (lambda: load_prompt("../speed/repetitive-en"), "no coherence prompt"),
         (lambda: load_speed_set("repetitive_en"), "did you mean repetitive-en?"),
         (lambda: corpus_path("readiness"), "did you mean readiness-bilingual?"),

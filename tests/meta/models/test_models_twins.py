@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -272,8 +273,12 @@ def test_twins_of_another_writer_are_dropped(tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(store, "_writer_sha256", lambda: "another")
         outdated = ensure_twin("twin35", "scripted", acceptance=0.5)
+        unused = ensure_twin("twin35", "scripted", acceptance=0.75)
+    long_ago = time.time() - 8 * 24 * 3600
+    os.utime(unused.target.with_name("twin.json"), (long_ago, long_ago))
     spoken = ensure_twin("twin35", "scripted")
-    assert not outdated.target.exists()
+    assert not unused.target.exists()
+    assert outdated.target.exists(), "another checkout may be serving it"
     assert all(path.exists() for path in (kept.target, other.target, spoken.target))
     ensure_twin("twin35", "scripted", acceptance=0.5)
     assert spoken.target.exists()

@@ -48,6 +48,21 @@ def test_speculation_that_is_silently_off_fails_coherence_and_acceptance(tmp_pat
     assert "FAIL: good-q8" not in output
 
 
+def test_a_dead_drafter_behind_a_live_one_fails(tmp_path):
+    """Both were asked for and the answers draft; the log says that one of them did nothing."""
+    twin = ensure_twin("twin42", "scripted")
+    other = f'target = {{ kind = "file", path = "{twin.target}" }}\ndrafter = {{ kind = "file", path = "{twin.drafter}" }}'
+    stacked = "mtp_block = 3, ngram_mod = true, ngram_n_match = 8, ngram_n_min = 4, ngram_n_max = 16"
+    body = 'case "$*" in *twin42*) set -- $(printf "%s\\n" "$@" | sed -e "s/^draft-mtp,ngram-mod$/draft-mtp/");; esac\nexec $ENGINE "$@"'
+    engine = child_session.wrapped_engine(tmp_path / "engine", body)
+    host = child_session.write_host(tmp_path, port=18520, recipe="path", engine=engine, other=other, speculation=stacked)
+    session = child_session.start(host, tmp_path / "reports", "-m", "tps", "-k", "other")
+    assert session.wait() == 1, session.output
+    assert "FAIL: other-q8 TPS-3" in session.output
+    assert "ngram-mod drafted 0 tokens and had 0 accepted" in session.output
+    assert "FAIL: other-q8 TPS-2" not in session.output
+
+
 def test_a_smaller_context_than_asked_fails_kv(tmp_path):
     output = run(tmp_path, 18510, "/^-c$/{n;s/.*/1024/}", "kv")
     assert "FAIL: other-q8 KV-1" in output

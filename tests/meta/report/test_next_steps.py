@@ -9,12 +9,11 @@ from fixtures.catalog.requirement import Tier
 from fixtures.records.verdict import Verdict
 from fixtures.report.blocks import Steps
 from fixtures.report.markdown import render_markdown
-from fixtures.report.next_steps import next_steps
 from fixtures.report.terminal import render_terminal
 
 
 def test_each_state_has_its_right_next_command() -> None:
-    steps = {(step.candidates, step.verdict): step for step in next_steps(five_states().verdict)}
+    steps = {(step.candidates, step.verdict): step for step in summed(five_states().verdict).steps}
     blocked = steps[("31b-k3v3",), Verdict.BLOCKED]
     assert blocked.commands == ("pytest --host dgx -m audit -k 31b-k3v3", "pytest --host dgx -k 31b-k3v3")
     assert blocked.reasons == (PORT_TAKEN,)
@@ -22,7 +21,7 @@ def test_each_state_has_its_right_next_command() -> None:
         "pytest --host dgx -m audit -k e4b-k3v4",
         "pytest --host dgx -m tps -k e4b-k3v4",
     )
-    failed = [step for step in next_steps(five_states().verdict) if step.verdict == Verdict.FAIL]
+    failed = [step for step in summed(five_states().verdict).steps if step.verdict == Verdict.FAIL]
     assert [step.commands for step in failed] == [
         ("pytest --host dgx -m coherence -k 26b-k3v3 --fresh",),
         ("pytest --host dgx -m tps -k 26b-k3v3 --fresh",),
@@ -32,7 +31,7 @@ def test_each_state_has_its_right_next_command() -> None:
 
 def test_a_blocker_that_candidates_share_is_one_step_and_comes_first() -> None:
     states = {**FIVE_STATES, "e4b-k3v4": Verdict.BLOCKED}
-    first = next_steps(run_of(host_of("dgx"), states).verdict)[0]
+    first = summed(run_of(host_of("dgx"), states).verdict).steps[0]
     assert first.candidates == ("31b-k3v3", "e4b-k3v4")
     assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
 
@@ -46,7 +45,7 @@ def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own() -> No
     gates = tuple(longer if gate is last else gate for gate in blocked.gates)
     candidates = tuple(c.model_copy(update={"gates": gates}) if c is blocked else c for c in verdict.candidates)
     before, after = (
-        [step for step in next_steps(seen) if step.verdict == Verdict.BLOCKED]
+        [step for step in summed(seen).steps if step.verdict == Verdict.BLOCKED]
         for seen in (verdict, verdict.model_copy(update={"candidates": candidates}))
     )
     assert [(step.requirements, step.commands) for step in after] == [(step.requirements, step.commands) for step in before]
@@ -54,7 +53,7 @@ def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own() -> No
 
 
 def test_what_has_not_run_is_one_command_a_candidate() -> None:
-    steps = next_steps(run_of(host_of("dgx"), {"26b-k3v4": Verdict.NOT_RUN}).verdict)
+    steps = summed(run_of(host_of("dgx"), {"26b-k3v4": Verdict.NOT_RUN}).verdict).steps
     assert [step.commands for step in steps] == [("pytest --host dgx -k 26b-k3v4",)]
 
 
@@ -86,4 +85,4 @@ def test_commands_repeat_what_the_run_was_given() -> None:
 
 def test_commands_are_quoted_for_the_shell() -> None:
     verdict = five_states().verdict.model_copy(update={"host": "a b; rm -rf /"})
-    assert next_steps(verdict)[0].commands[0] == "pytest --host 'a b; rm -rf /' -m audit -k 31b-k3v3"
+    assert summed(verdict).steps[0].commands[0] == "pytest --host 'a b; rm -rf /' -m audit -k 31b-k3v3"

@@ -8,6 +8,7 @@ from support.places import DATA
 from support.report_sample import FIVE_STATES, host_of, run_of
 
 from fixtures.catalog.host import Guard
+from fixtures.catalog.load import load_requirements
 from fixtures.measure.audit.machine import machine
 from fixtures.records.audit import AuditItem, AuditRow, RowState, Wording
 from fixtures.records.conditions import GuardReport
@@ -40,22 +41,26 @@ def dgx_records():
         yield made.model_copy(update={"marker": "audit", "seq": seq})
 
 
+def lines_of(records):
+    return audit_lines(records, load_requirements())
+
+
 def test_what_candidates_share_stands_once_and_names_them():
     target = row(AuditItem.TARGET, "gemma4-26b")
-    lines = audit_lines([record(target, row()), record(target, row(), candidate="26b-k3v3", seq=2)])
+    lines = lines_of([record(target, row()), record(target, row(), candidate="26b-k3v3", seq=2)])
     assert [(line.row.item, line.candidates) for line in lines] == [("target", ("26b-k3v4", "26b-k3v3")), ("port", ())]
 
 
 def test_the_worse_of_two_readings_stays():
     taken = row(reading=Wording.PORT_TAKEN, state=RowState.BLOCKED, problem="taken", role="x", holder="python")
     for records in ([record(row()), record(taken, seq=2)], [record(taken, seq=2), record(row())]):
-        (line,) = audit_lines(records)
+        (line,) = lines_of(records)
         assert (line.verdict, line.seq, line.step.key) == (Verdict.BLOCKED, 2, "audit.step.port")
 
 
 def test_a_gate_that_could_not_even_look_has_a_line():
     blocked = record(status=EvidenceStatus.BLOCKED, reason="missing key `models.gemma4-26b.target.path`")
-    (line,) = audit_lines([blocked])
+    (line,) = lines_of([blocked])
     assert (line.row.item, line.row.subject, line.verdict) == ("target", "26b-k3v4", Verdict.BLOCKED)
     assert "missing key" in line.row.problem
 
@@ -63,16 +68,16 @@ def test_a_gate_that_could_not_even_look_has_a_line():
 def test_records_of_other_families_and_broken_rows_are_left_out():
     other = record(row()).model_copy(update={"marker": "kv"})
     broken = record().model_copy(update={"raw": {"rows": [{"item": "nonsense"}, 7]}})
-    assert audit_lines([other, broken]) == []
+    assert lines_of([other, broken]) == []
 
 
 def test_facts_that_the_words_lack_are_shown_bare():
-    (line,) = audit_lines([record(row(AuditItem.DISK, "", Wording.DISK, surprise="3"))])
+    (line,) = lines_of([record(row(AuditItem.DISK, "", Wording.DISK, surprise="3"))])
     assert line.reading.text == "surprise 3"
 
 
 def test_ports_are_in_order_of_number():
-    lines = audit_lines([record(row(subject="18080"), row(subject="8090"))])
+    lines = lines_of([record(row(subject="18080"), row(subject="8090"))])
     assert [line.row.subject for line in lines] == ["8090", "18080"]
 
 
@@ -80,7 +85,7 @@ class TestTerminal:
     """One table, in any width."""
 
     def test_the_dgx_audit(self):
-        text = render_audit(audit_lines(dgx_records()), 120)
+        text = render_audit(lines_of(dgx_records()), 120)
         said = " ".join(text.split())
         assert text.splitlines()[0].split() == ["judgement", "item", "reading", "and", "next", "step"]
         for line in (
@@ -96,14 +101,14 @@ class TestTerminal:
 
     @pytest.mark.parametrize("width", [20, 60, 80, 200])
     def test_no_line_is_wider_than_asked(self, width):
-        text = render_audit(audit_lines(dgx_records()), width)
+        text = render_audit(lines_of(dgx_records()), width)
         assert max(map(len, text.splitlines())) <= max(width, 60)
 
     def test_nothing_looked_at_is_nothing_said(self):
         assert render_audit([], 80) == ""
 
     def test_hostile_text_is_visible(self):
-        (line,) = audit_lines([record(row(state=RowState.BLOCKED, problem="\x1b[31mred\u202e"))])
+        (line,) = lines_of([record(row(state=RowState.BLOCKED, problem="\x1b[31mred\u202e"))])
         assert "\x1b" not in render_audit([line], 80)
 
 

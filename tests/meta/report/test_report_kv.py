@@ -13,7 +13,7 @@ from fixtures.report.blocks import Chart, Table
 
 def test_kv_chart_shows_computed_and_allocated_of_launched_candidates() -> None:
     chart = next(block for block in blocks_of(page_of(five_states()), "kv") if isinstance(block, Chart))
-    assert [bar.name for bar in chart.rows[0].bars] == ["computed", "allocated"]
+    assert [bar.series.id for bar in chart.rows[0].bars] == ["computed", "allocated"]
     assert "31b-k3v3" not in [row.label for row in chart.rows]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.report_pages import blocks_of, flat, page_of, seqs, summed
-from support.report_sample import FIVE_STATES, LINKS, Sample, five_states, host_of, run_of
+from support.report_sample import FIVE_STATES, LINKS, five_states, host_of, run_of
 
 from fixtures.catalog.candidate import Role
 from fixtures.catalog.load import load_requirements
@@ -23,14 +23,11 @@ from fixtures.report.errors import ReportError
 from fixtures.report.honesty import Headline, doubts, headline, sign_of
 from fixtures.report.inline import File, Msg
 from fixtures.report.markdown import render_markdown
-from fixtures.report.next_steps import next_steps
 from fixtures.report.parts.provenance import reused_line
 from fixtures.report.strings import strings
 from fixtures.report.terminal import render_terminal
 
-
-def all_ready(**changes: Any) -> Sample:
-    return run_of(host_of("dgx"), {}, **changes)
+READY = run_of(host_of("dgx"), {})
 
 
 def altered(verdict: RunVerdict, candidate_id: str, **changes: Any) -> RunVerdict:
@@ -47,7 +44,7 @@ def with_gate(verdict: RunVerdict, candidate_id: str, requirement: str, **change
 
 
 def test_a_clean_full_run_is_headed_ready() -> None:
-    page = page_of(all_ready())
+    page = page_of(READY)
     assert page.banner.headline == Headline.READY
     assert page.banner.doubts == ()
     assert page.banner.next_command == ""
@@ -61,7 +58,7 @@ def test_five_states_are_not_ready_and_five_distinct_states() -> None:
 
 
 def test_a_partial_run_is_never_headed_ready() -> None:
-    page = page_of(all_ready(full_scope=False))
+    page = page_of(run_of(host_of("dgx"), {}, full_scope=False))
     assert page.banner.headline == Headline.PARTIAL
     assert page.banner.partial
     assert page.banner.next_command == "make signoff HOST=dgx"
@@ -69,17 +66,17 @@ def test_a_partial_run_is_never_headed_ready() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INVALID, Verdict.BLOCKED, Verdict.NOT_RUN])
 def test_a_master_called_ready_over_an_open_gate_is_refused(verdict: Verdict) -> None:
-    wrong = with_gate(all_ready().verdict, "31b-k3v3", "COH-1", judgement=Judgement(verdict=verdict, reason="planted"))
+    wrong = with_gate(READY.verdict, "31b-k3v3", "COH-1", judgement=Judgement(verdict=verdict, reason="planted"))
     assert wrong.master == SignOff.READY
     assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
-    page = page_of(all_ready(), verdict=wrong)
+    page = page_of(READY, verdict=wrong)
     assert page.banner.headline == Headline.INCOMPLETE
     assert any(doubt.args["candidate"] == "31b-k3v3" for doubt in page.banner.doubts)
     assert page.matrix.groups[0].rows[0].sign.signoff == SignOff.INCOMPLETE
 
 
 def test_a_pass_whose_record_is_missing_is_refused() -> None:
-    sample = all_ready()
+    sample = READY
     lost = next(record for record in sample.evidence if (record.candidate, record.requirement) == ("26b-k3v4", "TPS-1"))
     page = page_of(sample, evidence=[record for record in sample.evidence if record.seq != lost.seq])
     assert page.banner.headline == Headline.INCOMPLETE
@@ -87,7 +84,7 @@ def test_a_pass_whose_record_is_missing_is_refused() -> None:
 
 
 def test_advisory_passes_alone_make_nothing_ready() -> None:
-    sample = all_ready()
+    sample = READY
     candidate = sample.verdict.candidates[0]
     advisory = tuple(gate.model_copy(update={"tier": Tier.ADVISORY}) for gate in candidate.gates)
     wrong = altered(sample.verdict, candidate.candidate, gates=advisory)
@@ -96,9 +93,9 @@ def test_advisory_passes_alone_make_nothing_ready() -> None:
 
 
 def test_an_advisory_failure_takes_nothing_away() -> None:
-    failed = with_gate(all_ready().verdict, "31b-k3v3", "STA-1", judgement=Judgement(verdict=Verdict.FAIL, reason="advisory"))
+    failed = with_gate(READY.verdict, "31b-k3v3", "STA-1", judgement=Judgement(verdict=Verdict.FAIL, reason="advisory"))
     assert headline(failed, seqs(failed)) == Headline.READY
-    assert next_steps(failed) == ()
+    assert summed(failed).steps == ()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +107,7 @@ def test_an_advisory_failure_takes_nothing_away() -> None:
     ],
 )
 def test_a_master_called_ready_without_its_lanes_is_refused(changes: dict[str, Any], doubt: str) -> None:
-    wrong = all_ready().verdict.model_copy(update=changes)
+    wrong = READY.verdict.model_copy(update=changes)
     assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
     assert [found.key for found in doubts(wrong, seqs(wrong))] == [doubt]
 
@@ -132,7 +129,7 @@ _GATES = st.lists(
 def test_whatever_is_claimed_green_means_every_required_gate_is_through(
     gates: tuple[GateVerdict, ...], role: Role, full_scope: bool, records: set[int]
 ) -> None:
-    base = all_ready().verdict
+    base = READY.verdict
     candidate = base.candidates[0].model_copy(update={"gates": gates, "role": role, "signoff": SignOff.READY})
     claimed = base.model_copy(update={"candidates": (candidate,), "models": {"m": candidate.candidate}, "full_scope": full_scope})
     required = [gate for gate in gates if gate.tier == Tier.REQUIRED]
@@ -162,7 +159,7 @@ def test_required_columns_stand_before_advisory_ones_and_comparison_rows_last() 
 
 
 def test_a_gate_of_an_unlisted_requirement_still_shows() -> None:
-    sample = all_ready()
+    sample = READY
     candidate = sample.verdict.candidates[0]
     stray = candidate.gates[0].model_copy(update={"requirement": "XXX-9", "judgement": Judgement(verdict=Verdict.FAIL, reason="stray")})
     page = page_of(sample, verdict=altered(sample.verdict, candidate.candidate, gates=(*candidate.gates, stray)))
@@ -219,8 +216,8 @@ def test_a_limit_of_something_else_is_not_drawn_into_the_speed_chart() -> None:
 
 def test_every_column_of_ours_has_a_title() -> None:
     known = strings("en").messages
-    columns = {column for section in page_of(five_states()).sections for column in _columns(section) if section.id != "audit"}
-    assert {column.key for column in columns if f"column.{column.key}" not in known} == set()
+    columns = [column for section in page_of(five_states()).sections for column in _columns(section) if section.id != "audit"]
+    assert {column.key for column in columns if column.title is None and f"column.{column.key}" not in known} == set()
 
 
 def _columns(section: Section) -> Iterator[Column]:

@@ -8,6 +8,7 @@ import pytest
 from support.report_pages import summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, Sample, five_states, host_of, run_of
 
+from fixtures.catalog.load import load_families
 from fixtures.records.signoff import RunVerdict
 from fixtures.records.verdict import Judgement, SignOff, Verdict
 from fixtures.report.junit import render_junit
@@ -81,7 +82,7 @@ def _master(verdict: RunVerdict) -> str:
 
 def test_a_pass_whose_record_is_lost_is_red_in_every_report() -> None:
     sample = run_of(host_of("dgx"), {})
-    summary = summary_of(sample.verdict, (), {record.seq for record in sample.evidence[1:]})
+    summary = summary_of(sample.verdict, (), {record.seq for record in sample.evidence[1:]}, load_families())
     assert render_terminal(summary, 100).startswith("INCOMPLETE ")
     assert "**INCOMPLETE**" in render_markdown(summary).splitlines()[0]
     assert 'message="INCOMPLETE' in render_junit(summary)
@@ -89,7 +90,7 @@ def test_a_pass_whose_record_is_lost_is_red_in_every_report() -> None:
 
 def test_what_is_not_ready_is_never_ready_by_waiver() -> None:
     verdict = run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.WAIVED)).verdict
-    lost = summary_of(verdict, (), ())
+    lost = summary_of(verdict, (), (), load_families())
     assert {(row.sign.signoff, row.sign.waived) for row in lost.rows} == {(SignOff.INCOMPLETE, False)}
 
 

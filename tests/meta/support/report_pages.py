@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fixtures.catalog.load import load_families
+from fixtures.catalog.requirement import Family
 from fixtures.records.signoff import RunVerdict
 from fixtures.report.blocks import Block, Card, Fold
 from fixtures.report.model import PageModel
@@ -19,9 +21,9 @@ def page_of(sample: Sample, **changes: Any) -> PageModel:
     return build_page(**given)
 
 
-def summed(verdict: RunVerdict, options: Sequence[str] = ()) -> Summary:
-    """The summary of a verdict, every record that it names at hand."""
-    return summary_of(verdict, options, seqs(verdict))
+def summed(verdict: RunVerdict, options: Sequence[str] = (), *, families: Sequence[Family] | None = None) -> Summary:
+    """The summary of a verdict, every record that it names at hand; its families are the shipped ones unless others are given."""
+    return summary_of(verdict, options, seqs(verdict), load_families() if families is None else families)
 
 
 def seqs(verdict: RunVerdict) -> set[int]:

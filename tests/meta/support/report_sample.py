@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from fixtures.catalog.candidate import Candidate, Role
 from fixtures.catalog.host import Host
-from fixtures.catalog.load import load_claims, load_lanes, load_requirements, tier_of
+from fixtures.catalog.load import load_claims, load_families, load_lanes, load_requirements, tier_of
 from fixtures.catalog.owed import Owed, gated, owed_by
 from fixtures.catalog.requirement import Arm, Requirement, Tier
 from fixtures.measure.claims import judged_claims
@@ -140,6 +140,11 @@ def _facts(
             unit = f"[Unit]\nDescription={candidate.title}\n\n[Service]\nType=exec\nExecStart=/opt/llama/llama-server --port 8088\n"
             if requirement.id == "DEP-1":
                 return {"verify_exit": 0, "exposure": 1.8}, {"unit": unit}
+            if requirement.id in {"DEP-4", "DEP-5"}:
+                text = unit if requirement.id == "DEP-5" else "production tbq-patch\n  llama-server\n  --port 8087\n"
+                found = hashlib.sha256(text.encode()).hexdigest()
+                review = {"who": "the owner", "date": "2026-11-25", "reason": "read line by line"}
+                return {"rendered_sha256": found, "reviewed_sha256": found}, {"rendered": text, "differences": [], "review": review}
             return {"differences": 0}, {"differences": []}
     return {"alive": True}, {}
 
@@ -159,7 +164,7 @@ def _kv_facts(candidate: Candidate, requirement: Requirement) -> tuple[dict[str,
 
 
 def _coherence_facts(owed: Owed, state: Verdict, answers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    answer = answers[owed.case]
+    answer = answers.get(owed.case, owed.case)  # a prompt without a text here is answered by its id
     broken = state == Verdict.FAIL and owed.case == "repeat_line"
     if broken:
         answer = answer.replace("汽笛聲", "汽\ufffd\ufffd聲", 1)
@@ -288,7 +293,9 @@ def _manifest(host: Host, requirements: Sequence[Requirement], full_scope: bool)
         run=RUN,
         started=STARTED,
         host=host.model_dump(mode="json", by_alias=True),
-        requirements=tuple(requirement.model_dump(mode="json") for requirement in requirements),
+        requirements=tuple(requirement.model_dump(mode="json", by_alias=True) for requirement in requirements),
+        families=tuple(family.model_dump(mode="json", by_alias=True) for family in load_families()),
+        lanes=load_lanes().model_dump(mode="json"),
         host_choice="detected an NVIDIA GB10",
         scope=(),
         full_scope=full_scope,
