@@ -69,6 +69,7 @@ scope = "user"
 
 [candidates.26b-k3v3.limits.ppl]
 engine = "0123abc"
+backend = "cuda"
 corpus_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 chunks = 64
 context = 512
@@ -165,6 +166,7 @@ def test_without_its_key_a_gate_names_the_key(config: Path):
         ('texts = "shipped"', "coherence.texts"),
         ('scope = "user"', "units.scope"),
         ('engine = "0123abc"', "candidates.26b-k3v3.limits.ppl.engine"),
+        ('backend = "cuda"', "candidates.26b-k3v3.limits.ppl.backend"),
         ('corpus = "/data/wiki.test.raw"', "ppl.corpus"),
     ):
         host = laid(config, OVERLAY.replace(line, ""))
@@ -247,6 +249,16 @@ def test_applies_looks_at_role_needs_and_exemption():
     assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
     assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
     assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), candidate, load_host("local"))
+
+
+def test_a_chosen_candidate_owes_the_unit_gates_before_it_has_a_unit():
+    host = load_host("dgx")
+    requirement = next(each for each in load_requirements() if "unit" in each.needs)
+    bare = host.candidate("26b-k3v3")  # has neither unit nor port
+    assert not applies(requirement, bare, host)
+    chosen = host.model_copy(update={"goal": host.goal.model_copy(update={"chosen": {bare.model: bare.id}})})
+    assert applies(requirement, bare, chosen)
+    assert not applies(requirement, bare.model_copy(update={"exempt": {requirement.id: "because"}}), chosen)
 
 
 def test_lanes_mean_what_the_vocabulary_says():

@@ -1,5 +1,6 @@
 """What the audit reads: artefacts, engine, units, scripts and the machine, each with planted faults."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -23,7 +24,9 @@ from fixtures.measure.audit import engine as audit_engine
 from fixtures.measure.audit.machine import machine
 from fixtures.measure.audit.scripts import compiled
 from fixtures.measure.audit.unit import unit_file
+from fixtures.models.host_models import HostModels
 from fixtures.models.twins import ensure_twin
+from fixtures.records.blocked import Blocked
 from fixtures.records.conditions import GpuReading, GuardReport, ResidentServer
 from fixtures.records.verdict import Verdict
 from llama_build import Manifest
@@ -102,6 +105,21 @@ class TestArtefacts:
         assert judgement.verdict is Verdict.FAIL
         assert "is of type Q8_0, the catalog says Q4_K_M" in judgement.reason
         assert rows(found)[0]["state"] == "broken"
+
+    def test_a_stated_sha256_is_held_against_the_file(self, twin):
+        accepted = hashlib.sha256(twin.target.read_bytes()).hexdigest()
+        assert self.looked_at(twin.target, twin.drafter, sha256=accepted)[1].verdict is Verdict.PASS
+        found, judgement = self.looked_at(twin.target, twin.drafter, sha256="0" * 64)
+        assert judgement.verdict is Verdict.FAIL
+        assert f"has sha256 {accepted}, the host file says {'0' * 64}" in judgement.reason
+        assert rows(found)[0]["state"] == "broken"
+
+    def test_a_file_with_another_sha256_has_no_identity(self, twin):
+        entry = {"target": FileArtefact(path=str(twin.target), sha256="0" * 64)}
+        host = HOST.model_copy(update={"models": HOST.models | {"twin42": HOST.models["twin42"].model_copy(update=entry)}})
+        models = HostModels(host, print)
+        with pytest.raises(Blocked, match="name the file that was accepted"):
+            models.sha256_of(models.target(CANDIDATE))
 
     def test_drafter_of_another_model_fails(self, twin):
         _, judgement = self.looked_at(twin.target, ensure_twin("twin42", "geometry").drafter)
