@@ -173,13 +173,13 @@ class TestEngine:
     """AUD-3, with the help texts of real engines."""
 
     @staticmethod
-    def asked(family, candidate, host, monkeypatch):
+    def asked(family, candidate, host, monkeypatch, folder=Path("/nowhere")):
         dialect = recorded_dialect(family)
         engine = type(
             "Engine",
             (),
             {
-                "folder": Path("/nowhere"),
+                "folder": folder,
                 "manifest": Manifest(
                     recipe="pinned", engine_id="abc", patches={"0001.patch": "5a" * 32}, files={"llama-server": "7f" * 32}
                 ),
@@ -201,6 +201,28 @@ class TestEngine:
             {"llama-server": "7f" * 32},
         )
         assert made_of["version"], "as the engine itself says it"
+
+    @pytest.mark.parametrize(
+        ("family", "lane", "library", "says"),
+        [
+            ("tbq-patch", "k3v3", b"ggml_cuda_cpy q8_0", "K type tbq3_0 is one that CUDA cannot store"),
+            ("tbq-patch", "k3v3", b"dequantize block_tbq3_0", ""),  # the patch set with CUDA kernels
+            ("tbq-patch", "k3v3", None, ""),  # no CUDA build
+            ("tbq-patch", "q8", b"ggml_cuda_cpy q8_0", ""),
+            ("upstream", "q8", b"ggml_cuda_cpy q8_0", ""),
+        ],
+    )
+    def test_types_that_the_gpu_cannot_have_fail_on_a_gpu_host_only(self, family, lane, library, says, tmp_path, monkeypatch):
+        if library:
+            (tmp_path / "libggml-cuda.so").write_bytes(b"\x7fELF" + library)
+        with_gpu = HOST.model_copy(update={"launch": HOST.launch.model_copy(update={"gpu_layers": 99})})
+        candidate = CANDIDATE.model_copy(update={"lane": lane})
+        found = judged("AUD-3", self.asked(family, candidate, with_gpu, monkeypatch, tmp_path))
+        assert (found.verdict is Verdict.FAIL) == bool(says), found.reason
+        assert says in found.reason
+        if says:
+            assert "log of an H100: abort at SET_ROWS of cache_k_l0 in buffer CUDA0" in found.reason
+        assert judged("AUD-3", self.asked(family, candidate, HOST, monkeypatch, tmp_path)).verdict is Verdict.PASS
 
     def test_engine_without_the_lanes_types_is_blocked(self, monkeypatch):
         dgx = load_host("dgx", bare=True)
