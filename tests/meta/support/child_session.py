@@ -124,7 +124,7 @@ class Session:
         (folder,) = [path for path in self.reports.iterdir() if path.is_dir()]
         return folder
 
-    def wait(self, timeout=300):
+    def wait(self, timeout=900):
         self.process.wait(timeout)
         return self.process.returncode
 
