@@ -166,9 +166,11 @@ def test_two_processes_fetch_once(wheels, tmp_path, tiny):
         "print(path.read_bytes().decode(), any(w.startswith('downloading') for w in seen))\n"
     )
     root = str(ROOT)
-    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert all(output.startswith(WHOLE.decode()) for output in outputs)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=root, text=True, **pipes) for _ in range(2)]
+    ended = [(*process.communicate(timeout=240), process.returncode) for process in processes]
+    outputs = [output for output, _, _ in ended]
+    assert all(output.startswith(WHOLE.decode()) for output in outputs), ended
     assert sorted(output.split()[-1] for output in outputs) == ["False", "True"]
     assert cached_names(tmp_path) == [".tiny.lock", "tiny.gguf"]
     assert len(list(wheels.iterdir())) == 2
