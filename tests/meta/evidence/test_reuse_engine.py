@@ -40,7 +40,7 @@ def kv(host):
 
 @pytest.mark.parametrize(
     ("wrapper", "port", "said"),
-    [(a_script, 18650, "llama-server is no ELF program"), (a_program, 18655, "")],
+    [(a_script, 18740, "llama-server is no ELF program"), (a_program, 18755, "")],
     ids=["script", "program"],
 )
 def test_nothing_is_reused_behind_a_wrapper(tmp_path, wrapper, port, said):

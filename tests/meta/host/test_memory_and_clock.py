@@ -55,7 +55,7 @@ class TestNeed:
     def test_launch_that_does_not_fit_starts_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setattr("fixtures.engine.server._FREED_S", 0.1)
         command = CommandLine(argv=("/bin/touch", str(tmp_path / "started")), env={}, policy_env={})
-        plan = LaunchPlan(command, 18481, "a", tmp_path / "m.gguf", tmp_path / "x.log", 5.0, 5.0, 5.0, replace(NEED, reserve_mib=1e9))
+        plan = LaunchPlan(command, 18771, "a", tmp_path / "m.gguf", tmp_path / "x.log", 5.0, 5.0, 5.0, replace(NEED, reserve_mib=1e9))
         with pytest.raises(Blocked, match=r"26b/base needs \d+ MiB \(weights 16000 \+ drafter 311"), launch(plan):
             pass
         assert list(tmp_path.iterdir()) == []
@@ -141,7 +141,7 @@ class TestWatch:
 
     def test_server_that_is_still_loading_is_stopped_and_the_key_stays_blocked(self, tmp_path):
         command = CommandLine(argv=("/bin/sleep", "30"), env={"PATH": "/bin"}, policy_env={})
-        plan = LaunchPlan(command, 18482, "a", tmp_path / "m.gguf", tmp_path / "x.log", 20.0, 5.0, 5.0)
+        plan = LaunchPlan(command, 18772, "a", tmp_path / "m.gguf", tmp_path / "x.log", 20.0, 5.0, 5.0)
         with HostSlot(lambda launch: None, reserve_mib=1e9) as slot:
             for _ in range(2):
                 with pytest.raises(Blocked, match="c/production was stopped by the watchdog"):

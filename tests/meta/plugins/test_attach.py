@@ -1,5 +1,6 @@
 """`--attach`: a live server is asked, never started, never stopped."""
 
+import json
 import socket
 import subprocess
 import threading
@@ -10,6 +11,8 @@ import psutil
 import pytest
 from support import child_session
 
+from fixtures.engine.attached import AttachError
+from fixtures.engine.attached import attach as connect
 from fixtures.models.registry import ensure_registry_model
 from llama_build import EngineRequest, build_engine
 
@@ -43,18 +46,22 @@ def live(tmp_path):
 
 
 def attach(tmp_path, url, *args):
-    host = child_session.write_host(tmp_path, port=18465)
+    host = child_session.write_host(tmp_path, port=18865)
     session = child_session.start(host, tmp_path / "reports", f"--attach={url}", "-k", "good", *args)
     session.status = session.wait()
     assert "Traceback" not in session.output, session.output
     return session
 
 
-def test_coherence_passes_and_the_server_stays_untouched(tmp_path, live):
-    server = live(18470, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+def test_coherence_passes_speed_is_noisy_and_the_server_stays_untouched(tmp_path, live):
+    server = live(18870, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
     born = psutil.Process(server.pid).create_time()
-    session = attach(tmp_path, "http://127.0.0.1:18470", "-m", "coherence")
-    assert session.status == 0, session.output
+    session = attach(tmp_path, "http://127.0.0.1:18870", "-m", "coherence or tps")
+    assert session.status == 75, session.output
+    verdicts = {gate["requirement"]: gate["judgement"] for gate in gates_of(session)}
+    assert verdicts["COH-1"]["verdict"] == "PASS"
+    assert verdicts["TPS-1"]["verdict"] == "INVALID"
+    assert "live server that others may use: noisy" in verdicts["TPS-1"]["reason"]
     assert (server.poll(), psutil.Process(server.pid).create_time()) == (None, born)
     assert session.launches() == []
     record = session.record("COH-1", "good-q8")
@@ -63,26 +70,25 @@ def test_coherence_passes_and_the_server_stays_untouched(tmp_path, live):
     assert record["measured"]["cuda_errors"] == 0  # read from the live server's own log file
 
 
-def test_speed_of_a_live_server_is_noisy(tmp_path, live):
-    live(18471, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
-    session = attach(tmp_path, "127.0.0.1:18471", "-m", "tps")
-    assert session.status == 75, session.output
-    assert "INVALID" in session.output
-    assert "live server that others may use: noisy" in session.output
-
-
 def test_other_kv_types_are_another_candidate(tmp_path, live):
-    live(18472, "-ctk", "q4_0", "-ctv", "q8_0", *DRAFTING)
-    session = attach(tmp_path, "http://127.0.0.1:18472", "-m", "coherence")
+    live(18872, "-ctk", "q4_0", "-ctv", "q8_0", *DRAFTING)
+    session = attach(tmp_path, "127.0.0.1:18872", "-m", "coherence")
     assert session.status == 75
     assert "started with -ctk q4_0, but good-q8 needs q8_0" in session.record("COH-1", "good-q8")["reason"]
 
 
 def test_without_drafts_coherence_fails(tmp_path, live):
-    live(18473, "-ctk", "q8_0", "-ctv", "q8_0")
-    session = attach(tmp_path, "http://127.0.0.1:18473", "-m", "coherence")
+    live(18873, "-ctk", "q8_0", "-ctv", "q8_0")
+    session = attach(tmp_path, "http://127.0.0.1:18873", "-m", "coherence")
     assert session.status == 1
     assert "no draft timings in the answer" in session.output
+
+
+def gates_of(session):
+    """The gates of `good-q8` in verdict.json."""
+    verdict = json.loads((session.folder / "verdict.json").read_text())
+    (gates,) = [candidate["gates"] for candidate in verdict["candidates"] if candidate["candidate"] == "good-q8"]
+    return gates
 
 
 class Router(BaseHTTPRequestHandler):
@@ -115,7 +121,12 @@ def test_nobody_there_is_one_message(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["http://", "127.0.0.1", "http://127.0.0.1:99999", "ftp://x:1"])
-def test_not_an_address(tmp_path, url):
-    session = attach(tmp_path, url, "-m", "coherence")
+def test_not_an_address(url):
+    with pytest.raises(AttachError, match="not a server address"):
+        connect(url, 1.0)
+
+
+def test_what_is_no_address_is_one_message(tmp_path):
+    session = attach(tmp_path, "http://", "-m", "coherence")
     assert session.status == 4
     assert "not a server address" in session.output

@@ -60,7 +60,7 @@ def planted(folder, faults=None, *, host="local", **launch):
     server = build_engine(EngineRequest.named("pinned+tbq")).server
     engine = known.engine
     if faults is not None:
-        write_launcher(folder / "engine", faults, server)
+        write_launcher(folder / "engine", server, faults)
         engine = engine.model_copy(update={"recipe": "path", "path": str(folder / "engine"), "commit": "0c1e57098bba"})
     changed = known.model_copy(update={"engine": engine, "launch": known.launch.model_copy(update=launch)})
     logs = folder / "logs"
