@@ -1,5 +1,5 @@
 #!/bin/bash
-# kit.sh PATCHED_TREE FULL_TWIN.py SCRIPT.json TEXT FOLDER: what the device machine needs, into FOLDER (11 MB). FOLDER must lie where
+# kit.sh PATCHED_TREE FULL_TWIN.py SCRIPT.json TEXT FOLDER: what the device machine needs, into FOLDER (7 MB). FOLDER must lie where
 # the machine's calls find it. PATCHED_TREE: the pinned source with all patches, as `git apply` leaves it.
 # FULL_TWIN.py writes twins of true size (needs the package gguf, which is taken from this Python); TEXT: any 60 KB for KL divergence.
 set -e
