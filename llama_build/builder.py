@@ -109,7 +109,8 @@ def _plan(request: EngineRequest) -> Plan:
     if request.recipe not in ("pinned", "source"):
         raise BuildError(f"There is no recipe {request.recipe!r}. Expected pinned, source or path.")
     config = configuration(request.preset, request.options)
-    return Plan(request.recipe, find_source(request), find_patch_set(request.patch_set), config, find_toolchain(config))
+    patches = find_patch_set(request.patch_set, cuda=config.cuda)
+    return Plan(request.recipe, find_source(request), patches, config, find_toolchain(config))
 
 
 def _build(plan: Plan, store: Store, tell: Progress) -> BuiltEngine:

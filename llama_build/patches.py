@@ -1,4 +1,4 @@
-"""Patch sets: folders of numbered `*.patch` files below `llama_build/patches/`."""
+"""Patch sets: folders of numbered `*.patch` files below `llama_build/patches/`; those in a set's `cuda/` go on where CUDA is built."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ class PatchSet:
                 )
 
 
-def find_patch_set(name: str | None) -> PatchSet | None:
-    """The patch set of that name, None for None. Raises BuildError where there is none."""
+def find_patch_set(name: str | None, *, cuda: bool) -> PatchSet | None:
+    """The patch set of that name, None for None. With `cuda` its patches for CUDA follow. Raises BuildError where there is none."""
     if name is None:
         return None
     known = sorted(folder.name for folder in PATCHES.iterdir() if any(folder.glob("*.patch"))) if PATCHES.is_dir() else []
     if name not in known:
         raise BuildError(f"There is no patch set {name!r}. Expected one of: {', '.join(known) or '(none is shipped)'}; see {PATCHES}.")
-    return PatchSet(name, tuple(sorted((PATCHES / name).glob("*.patch"))))
+    folders = [PATCHES / name, *([PATCHES / name / "cuda"] if cuda else [])]
+    return PatchSet(name, tuple(file for folder in folders for file in sorted(folder.glob("*.patch"))))

@@ -36,12 +36,13 @@ def test_the_local_host_is_what_make_engine_builds():
 
 
 def test_the_series_is_numbered_and_commented():
-    files = series().files
+    files, for_cpu = series(cuda=True).files, len(series().files)
+    assert {file.parent.name for file in files[for_cpu:]} == {"cuda"}
     for number, file in enumerate(files, 1):
         text = file.read_text()
         head, _, diff = text.partition("\ndiff --git ")
         assert file.name.startswith(f"{number:04}-")
-        assert head.startswith(f"[PATCH {number}/{len(files)}] ")
+        assert head.startswith(f"[PATCH {number}/{for_cpu if number <= for_cpu else len(files)}] ")
         assert len(head.split("\n---\n")[0].splitlines()) > 5, f"{file.name} does not say why"
         assert diff
     assert (files[0].parent / "README.md").is_file()
@@ -57,6 +58,16 @@ def test_the_series_also_applies_with_patch_and_no_fuzz(tmp_path, source):
         applied = done("patch", "-p1", "--fuzz=0", "--no-backup-if-mismatch", "-s", "-i", file, cwd=tree)
         assert (applied.returncode, applied.stdout + applied.stderr) == (0, "")
     assert done("diff", "-r", tree, source).stdout == ""
+
+
+@pytest.mark.long
+@pytest.mark.runtime
+def test_a_cuda_preset_has_its_patches_on_top(tmp_path, source):
+    tree = unpatched(tmp_path / "source")
+    series(cuda=True).apply(tree)
+    beside = done("diff", "-rq", source, tree).stdout.splitlines()
+    assert any("ggml-cuda" in line for line in beside)
+    assert not any("ggml-cpu" in line for line in beside), "the CPU's kernels are the same in every preset"
 
 
 # -- kernels against the reference

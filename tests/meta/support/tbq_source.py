@@ -8,9 +8,9 @@ from llama_build.store import Store
 REQUEST = EngineRequest.named("pinned+tbq")
 
 
-def series():
-    """Patch set tbq."""
-    patches = find_patch_set(REQUEST.patch_set)
+def series(*, cuda=False):
+    """Patch set tbq, as a CPU or a CUDA preset applies it."""
+    patches = find_patch_set(REQUEST.patch_set, cuda=cuda)
     assert patches is not None
     return patches
 

@@ -1,0 +1,82 @@
+"""Patch set tbq on an NVIDIA GPU: time of a step at depth with k3v3 and k3v4 over that with F16, on the geometry twins.
+
+The twins' matrices are tiny, so a step is launches and attention: what the cache costs shows more than in a model of true size,
+which `llama_build/patches/tbq/device` measures. Without a GPU there is nothing to run, and the module offers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bench import Bench, Reading
+from fixtures.models.twins import ensure_twin
+from llama_build import BuildError, EngineRequest, build_engine
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+_PRESETS = {"9.0": "cuda-h100", "12.1": "cuda-gb10"}
+_TWINS = {"31B": "twin60", "26B": "twin30", "E4B": "twin42"}
+_DEPTHS = (0, 32768)
+_LANES = {"k3v3": ("tbq3_0", "tbq3_0"), "k3v4": ("tbq3_0", "tbq4_0")}
+_MOST = {0: 1.10, 32768: 1.0}  # times F16: the rotations of Q, K and V are launches that F16 does not have
+_TIMEOUT_S = 900
+
+
+def _preset() -> str:
+    asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    found = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    if not found or found[0] not in _PRESETS:
+        raise BuildError(f"There is no preset for a GPU of compute capability {found[:1]}. Expected one of: {', '.join(_PRESETS)}.")
+    return _PRESETS[found[0]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of `tokens` at `depth`: 1 is plain decoding, 4 the verification of three drafted tokens."""
+
+    twin: str
+    depth: int
+    tokens: int
+
+    def seconds(self, k_type: str, v_type: str) -> float:
+        """Median of five."""
+        engine = build_engine(EngineRequest.named("pinned+tbq", _preset()))
+        if engine.bench is None:
+            raise BuildError(f"{engine.folder} has no llama-bench; build that target too")
+        model = ensure_twin(self.twin, "geometry").target
+        test = ["-p", "0", "-n", "64"] if self.tokens == 1 else ["-p", str(self.tokens), "-n", "0"]
+        argv = [engine.bench, "-m", model, "-ngl", "99", "-fa", "1", "-d", self.depth, *test, "-r", "5"]
+        argv += ["-ctk", k_type, "-ctv", v_type, "-o", "json"]
+        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+        samples_ns: list[int] = json.loads(done.stdout)[0]["samples_ns"]
+        return statistics.median(samples_ns) / 1e9
+
+
+@contextmanager
+def _over_f16(step: Step, k_type: str, v_type: str) -> Iterator[Reading]:
+    """F16 before and after, so that a drift of the clocks meets both sides."""
+
+    def read() -> float:
+        before = step.seconds("f16", "f16")
+        ours = step.seconds(k_type, v_type)
+        return 2 * ours / (before + step.seconds("f16", "f16"))
+
+    yield read
+
+
+def _benches() -> Iterator[Bench]:
+    for model, twin in _TWINS.items():
+        for depth in _DEPTHS:
+            for tokens in (1, 4):
+                for lane, (k_type, v_type) in _LANES.items():
+                    name = f"tbq on CUDA: step of {tokens} of {model}, {lane} over F16 KV at depth {depth}"
+                    yield Bench(name, _MOST[depth], "times", partial(_over_f16, Step(twin, depth, tokens), k_type, v_type), 3)
+
+
+BENCHES = tuple(_benches()) if _DRIVER.exists() else ()
