@@ -242,9 +242,19 @@ def test_applies_looks_at_role_needs_and_exemption():
         (("unit",), False),
         (("prompts",), False),
     ):
-        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate) is owed, needs
-    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate)
-    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}))
+        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
+    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
+    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
+
+
+def test_a_chosen_candidate_owes_the_unit_gates_before_it_has_a_unit():
+    host = load_host("dgx")
+    requirement = next(each for each in load_requirements() if "unit" in each.needs)
+    bare = host.candidate("26b-k3v3")  # has neither unit nor port
+    assert not applies(requirement, bare, host)
+    chosen = host.model_copy(update={"goal": host.goal.model_copy(update={"chosen": {bare.model: bare.id}})})
+    assert applies(requirement, bare, chosen)
+    assert not applies(requirement, bare.model_copy(update={"exempt": {requirement.id: "because"}}), chosen)
 
 
 def test_lanes_mean_what_the_vocabulary_says():

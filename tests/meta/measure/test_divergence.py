@@ -14,7 +14,7 @@ from fixtures.models.cache import cache_root
 from fixtures.records.blocked import Blocked
 
 CORPUS = "8eeb219a698519647de0253297c88be098ef7691486bdf4258326e0c203886bb"
-EXEMPT = 'PPL-2 = "not tested here", '
+EXEMPT = 'PPL-2 = "not tested here"\n'
 
 
 def test_the_logits_file_is_as_large_as_the_engine_writes_it():

@@ -73,7 +73,12 @@ port = {service_port}
 test_port = {test_port}
 unit = "{name}-{model}.service"
 prompts = ["zh_marker"]
-exempt = {{ PPL-1 = "not part of this test", PPL-2 = "not tested here", KV-2 = "not tested here", AUD-4 = "nothing is installed" }}
+[candidates.exempt]
+PPL-1 = "not part of this test"
+PPL-2 = "not tested here"
+KV-2 = "not tested here"
+AUD-4 = "nothing is installed"
+DEP-6 = "nothing is installed"
 [candidates.limits]
 decode_tps = {{ reference = 0.1, kind = "at_least", unit = "t/s", source = "meta test" }}
 accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta test" }}
