@@ -221,6 +221,7 @@ def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx: Host):
         "ppl.context",
         "units.directory",
         "units.scope",
+        "candidates.26b-k3v3.limits.ppl.backend",
         "candidates.26b-k3v3.limits.ppl.corpus_sha256",
     } <= missing
     text = (CATALOG / "hosts/dgx.toml").read_text(encoding="utf-8")

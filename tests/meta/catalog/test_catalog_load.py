@@ -69,6 +69,7 @@ scope = "user"
 
 [candidates.26b-k3v3.limits.ppl]
 engine = "0123abc"
+backend = "cuda"
 corpus_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 chunks = 64
 context = 512
@@ -165,6 +166,7 @@ def test_without_its_key_a_gate_names_the_key(config: Path):
         ('texts = "shipped"', "coherence.texts"),
         ('scope = "user"', "units.scope"),
         ('engine = "0123abc"', "candidates.26b-k3v3.limits.ppl.engine"),
+        ('backend = "cuda"', "candidates.26b-k3v3.limits.ppl.backend"),
         ('corpus = "/data/wiki.test.raw"', "ppl.corpus"),
     ):
         host = laid(config, OVERLAY.replace(line, ""))
@@ -241,10 +243,12 @@ def test_applies_looks_at_role_needs_and_exemption():
         (("speculation",), True),
         (("unit",), False),
         (("prompts",), False),
+        (("gpu",), True),
     ):
         assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
     assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
     assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
+    assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), candidate, load_host("local"))
 
 
 def test_a_chosen_candidate_owes_the_unit_gates_before_it_has_a_unit():

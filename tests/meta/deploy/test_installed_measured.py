@@ -235,3 +235,32 @@ def test_the_answers_of_systemctl_are_read():
         pid=7,
     )
     assert variables_of("LANG=C\nA=x=y\nB=$'a b'\n") == {"LANG": "C", "A": "x=y"}
+
+
+def test_of_another_users_process_the_command_line_is_compared(bench, prove, monkeypatch):
+    bench.install(bench.line())
+    process = subprocess.Popen(["/bin/sleep", "60"], env={})
+    real = Path.read_bytes
+
+    def hidden(path):
+        if path.name == "environ":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", hidden)
+    try:
+        found, judgement = prove(loaded(bench, active_state="active", pid=process.pid))
+    finally:
+        process.kill()
+        process.wait()
+    assert judgement.verdict is Verdict.FAIL
+    assert f"the running process (pid {process.pid}) starts /bin/sleep, another program" in judgement.reason
+    assert "TURBO_PURE" not in judgement.reason
+    assert any("belongs to another user" in note for note in found.raw["notes"])
+
+
+def test_a_process_that_is_gone_is_not_compared(bench, prove):
+    bench.install(bench.line())
+    found, judgement = prove(loaded(bench, active_state="active", pid=2**22 - 1))
+    assert judgement.verdict is Verdict.PASS
+    assert any("cannot be read" in note for note in found.raw["notes"])
