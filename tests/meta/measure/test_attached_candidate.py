@@ -178,7 +178,7 @@ def test_a_type_that_became_another_is_seen_in_its_bytes(live, asked):
 
 
 def test_without_mmap(live, asked):
-    live(*Q8, *NGRAM, *TELLS, "--no-mmap")
+    live(*Q8, *NGRAM, *TELLS, "--load-mode", "none")
     assert asked("good-q8", reached()) == ("", "")
 
 
@@ -197,8 +197,7 @@ def test_what_stands_before_the_server_is_not_the_server(live, asked):
     with PassingProxy(PORT) as port:
         kind, words = asked("good-q8", attach(f"http://127.0.0.1:{port}", 60.0))
     assert kind == "BLOCKED"
-    assert f"port {port} is held by pid {os.getpid()}" in words
-    assert "attach to the llama-server itself" in words
+    assert f"it serves port {PORT}" in words  # found as a child of this process, which is the proxy
 
 
 def test_an_earlier_process_in_the_same_file_is_not_this_one(live, asked):
