@@ -1,18 +1,20 @@
 """Meta tests start engines and break things on purpose: they refuse any host but the embedded one."""
 
 import shutil
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from fixtures.plugins.state import STATE
+
+settings.register_profile("meta", deadline=None)  # a busy machine is no failure
+settings.load_profile("meta")
 
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser():
     """Debian's Chromium under Playwright; skips where either is missing."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -24,7 +26,12 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
+def pytest_itemcollected(item):
+    """Under -n, the tests of a module stay on one worker: they share ports, servers and child sessions, other modules do not."""
+    item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_modifyitems(config):
     host = config.stash[STATE].host.id
     if host != "local":
         raise pytest.UsageError(f"tests/meta tests the suite itself and runs on host local only, not on {host}: add --host=local")

@@ -1,81 +1,28 @@
 """Bad overlays and catalogs, generated: each gives one message with file, key and the nearest valid name, and nothing else."""
 
-from __future__ import annotations
-
-import copy
 import os
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from support.bad_catalog import DGX, check_message, new_place
 from support.places import DATA
 
-from fixtures.catalog.checks import Known, problems
 from fixtures.catalog.errors import CatalogError
-from fixtures.catalog.host import EngineSpec, Guard, Host
-from fixtures.catalog.load import CATALOG, load_claims, load_host, load_lanes, load_requirements
-from fixtures.catalog.overlay import laid_over
-from fixtures.catalog.requirement import Tier
-from fixtures.catalog.toml_file import TomlFile
-from fixtures.catalog.validate import validated
+from fixtures.catalog.load import load_claims, load_host, load_lanes, load_requirements
 
 NOBODY = 65534
 
-DGX = (CATALOG / "hosts/dgx.toml").read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one bad case may put its files."""
-
-    catalog: Path
-    overlay: Path
-
-    def load(self) -> Host:
-        return load_host("dgx", catalog=self.catalog)
-
-    def replace(self, file: str, old: str, new: str) -> None:
-        path = self.catalog / file
-        text = path.read_text(encoding="utf-8")
-        assert old in text, f"the case replaces {old!r}, which {file} does not have"
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
-def new_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(root / "config"))
-    shutil.copytree(CATALOG, root / "catalog", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    overlay = root / "config" / "llama-readiness" / "dgx.toml"
-    overlay.parent.mkdir(parents=True)
-    return Place(root / "catalog", overlay)
-
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path, monkeypatch):
     return new_place(tmp_path, monkeypatch)
 
 
-def check_message(error: CatalogError, *parts: str) -> None:
-    """One paragraph, in our words, that names the file and says all of `parts`."""
-    text = str(error)
-    assert "\n" not in text
-    assert len(text) < 700, text
-    assert text.startswith(str(error.file))
-    assert text.endswith((".", ")")), text
-    for foreign in ("pydantic", "Input should", "validation error", "type=", "Traceback", "[Errno", "<class"):
-        assert foreign not in text, text
-    for part in parts:
-        assert part in text, f"{part!r} is not in: {text}"
-
-
-def cases(file: str) -> dict[str, dict[str, str]]:
+def cases(file):
     entries = tomllib.loads((DATA / file).read_text(encoding="utf-8"))["case"]
     named = {entry["name"]: entry for entry in entries}
     assert len(named) == len(entries)
@@ -101,14 +48,14 @@ BYTES = {
 
 
 @pytest.mark.parametrize("case", HOST_FILES)
-def test_bad_host_file(place: Place, case: str):
+def test_bad_host_file(place, case):
     place.replace("hosts/dgx.toml", HOST_FILES[case]["old"], HOST_FILES[case]["new"])
     with pytest.raises(CatalogError) as caught:
         place.load()
     check_message(caught.value, str(place.catalog / "hosts/dgx.toml"), HOST_FILES[case]["said"])
 
 
-def test_a_host_without_candidates(place: Place):
+def test_a_host_without_candidates(place):
     place.replace("hosts/dgx.toml", DGX[DGX.index("[[candidates]]") : DGX.index("# Rows beside")], "")
     with pytest.raises(CatalogError) as caught:
         place.load()
@@ -116,7 +63,7 @@ def test_a_host_without_candidates(place: Place):
 
 
 @pytest.mark.parametrize("case", OVERLAYS)
-def test_bad_overlay(place: Place, case: str):
+def test_bad_overlay(place, case):
     place.overlay.write_text(OVERLAYS[case]["text"], encoding="utf-8")
     with pytest.raises(CatalogError) as caught:
         place.load()
@@ -124,7 +71,7 @@ def test_bad_overlay(place: Place, case: str):
 
 
 @pytest.mark.parametrize("case", BYTES)
-def test_bad_bytes(place: Place, case: str):
+def test_bad_bytes(place, case):
     content, said = BYTES[case]
     place.overlay.write_bytes(content)
     with pytest.raises(CatalogError) as caught:
@@ -132,12 +79,12 @@ def test_bad_bytes(place: Place, case: str):
     check_message(caught.value, str(place.overlay), said)
 
 
-def _loop(file: Path) -> None:
+def _loop(file):
     file.with_name("other.toml").symlink_to(file)
     file.symlink_to(file.with_name("other.toml"))
 
 
-NO_FILE: dict[str, tuple[Callable[[Path], None], str]] = {
+NO_FILE = {
     "directory": (Path.mkdir, "is a directory"),
     "path loop": (_loop, "is a loop of symbolic links"),
     "dangling link": (lambda file: file.symlink_to("/nowhere/else.toml"), "is a dangling symbolic link to /nowhere/else.toml"),
@@ -148,7 +95,7 @@ NO_FILE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("case", NO_FILE)
 @pytest.mark.parametrize("kind", ["overlay", "host"])
-def test_no_usable_file(place: Place, case: str, kind: str):
+def test_no_usable_file(place, case, kind):
     make, said = NO_FILE[case]
     file = place.overlay if kind == "overlay" else place.catalog / "hosts/dgx.toml"
     file.unlink(missing_ok=True)
@@ -159,7 +106,7 @@ def test_no_usable_file(place: Place, case: str, kind: str):
 
 
 @contextmanager
-def normal_user() -> Iterator[None]:
+def normal_user():
     """Root may read everything: act as nobody meanwhile. A normal user is one already."""
     if os.geteuid() != 0:
         yield
@@ -172,7 +119,7 @@ def normal_user() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("locked", ["file", "folder"])
-def test_no_permission(locked: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+def test_no_permission(locked, monkeypatch, request):
     root = Path(tempfile.mkdtemp())  # tmp_path lies in a folder that is closed to other users
     request.addfinalizer(lambda: shutil.rmtree(root))
     root.chmod(0o755)
@@ -203,7 +150,7 @@ def test_no_permission(locked: str, monkeypatch: pytest.MonkeyPatch, request: py
         ("./a\0b.toml", "is not a file name"),
     ],
 )
-def test_bad_host_name(place: Place, name: str, said: str, monkeypatch: pytest.MonkeyPatch):
+def test_bad_host_name(place, name, said, monkeypatch):
     monkeypatch.chdir(place.catalog)
     with pytest.raises(CatalogError) as caught:
         load_host(name, catalog=place.catalog)
@@ -242,7 +189,7 @@ def test_bad_host_name(place: Place, name: str, said: str, monkeypatch: pytest.M
         ("claims.toml", 'id = "31b-k3v4-8k"', 'id = "31b-k3v3-8k"', load_claims, "which an earlier entry has"),
     ],
 )
-def test_bad_lanes_requirements_and_claims(place: Place, file: str, old: str, new: str, load: Callable[[Path], object], said: str):
+def test_bad_lanes_requirements_and_claims(place, file, old, new, load, said):
     place.replace(file, old, new)
     with pytest.raises(CatalogError) as caught:
         load(place.catalog)
@@ -251,7 +198,7 @@ def test_bad_lanes_requirements_and_claims(place: Place, file: str, old: str, ne
 
 @pytest.mark.parametrize("name", ["31b", "26b", "12b", "e4b", "e2b"])
 @pytest.mark.parametrize("where", ['id = "smollm2-135m-q8"', "[models.smollm2-135m]", 'id = "local"'])
-def test_a_stand_in_never_looks_like_the_dgx(place: Place, name: str, where: str):
+def test_a_stand_in_never_looks_like_the_dgx(place, name, where):
     named = where.replace("smollm2-135m", f"smollm2-{name}").replace("local", f"local-{name}")
     place.replace("hosts/local.toml", where, named)
     if "models" in where:
@@ -267,72 +214,3 @@ def test_a_stand_in_never_looks_like_the_dgx(place: Place, name: str, where: str
 
 def test_there_are_more_than_forty():
     assert len(HOST_FILES) + len(OVERLAYS) + len(BYTES) + 2 * len(NO_FILE) > 100
-
-
-def _spots(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    if path:
-        yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield from _spots(inner, (*path, key))
-
-
-DGX_DATA = tomllib.loads(DGX)
-WORDS = sorted(
-    {part for spot in _spots(DGX_DATA) for part in spot if isinstance(part, str)} | set(EngineSpec.model_fields) | set(Guard.model_fields)
-)
-JUNK = st.one_of(
-    st.none().map(lambda _: {}),
-    st.booleans(),
-    st.integers(-(2**70), 2**70),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.text(max_size=8),
-    st.lists(st.text(max_size=3), max_size=2),
-    st.dictionaries(st.text(max_size=4), st.integers(), max_size=2),
-)
-
-
-KNOWN = Known(
-    lanes=frozenset({"k3v3", "k3v4"}),
-    requirements={"PPL-1": Tier.REQUIRED, "COH-1": Tier.REQUIRED},
-    limits={
-        "ppl": ("engine", "backend", "corpus_sha256", "chunks", "context"),
-        "kld": (),
-        "decode_tps": (),
-        "accept_pct": (),
-        "kv_8k_mib": (),
-    },
-    prompts=frozenset({"zh_marker", "embedded_facts", "repeat_line"}),
-)
-FUZZ = settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@FUZZ
-@given(spot=st.sampled_from(list(_spots(DGX_DATA))), junk=JUNK)
-def test_whatever_stands_anywhere_gives_a_host_or_one_message(spot: tuple[str | int, ...], junk: Any):
-    data = copy.deepcopy(DGX_DATA)
-    inner = data
-    for part in spot[:-1]:
-        inner = inner[part]
-    inner[spot[-1]] = junk
-    source = TomlFile(Path("/x/dgx.toml"), DGX, data)
-    try:
-        host = validated(Host, data, source.error)
-        for place, problem in problems(host, KNOWN):
-            raise source.error(place, problem)
-    except CatalogError as error:
-        check_message(error)
-
-
-@FUZZ
-@given(
-    tables=st.dictionaries(
-        st.sampled_from(sorted(DGX_DATA)), st.dictionaries(st.sampled_from(WORDS), JUNK, min_size=1, max_size=3), max_size=2
-    )
-)
-def test_whatever_an_overlay_sets_gives_a_host_or_one_message(tables: dict[str, Any]):
-    base = validated(Host, DGX_DATA, TomlFile(Path("/x/dgx.toml"), DGX, DGX_DATA).error)
-    try:
-        laid_over(base, DGX_DATA, TomlFile(Path("/x/overlay.toml"), "", tables), KNOWN)
-    except CatalogError as error:
-        check_message(error)

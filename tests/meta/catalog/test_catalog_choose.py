@@ -1,9 +1,5 @@
 """Which host a run is about, and how a GB10 is recognised from files below any root."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import pytest
 
 from fixtures.catalog.choose import choose_host, is_gb10
@@ -18,14 +14,14 @@ from fixtures.catalog.choose import choose_host, is_gb10
         (None, {}, False, "local", "not a GB10"),
     ],
 )
-def test_option_then_variable_then_detection(option: str | None, env: dict[str, str], gb10: bool, host: str, why: str):
+def test_option_then_variable_then_detection(option, env, gb10, host, why):
     name, reason = choose_host(option, env, lambda: gb10)
     assert name == host
     assert why in reason
 
 
 def test_detection_is_not_asked_where_the_user_has_spoken():
-    def boom() -> bool:
+    def boom():
         raise AssertionError
 
     assert choose_host("local", {}, boom)[0] == "local"
@@ -49,13 +45,13 @@ GPU = "proc/driver/nvidia/gpus/000f:01:00.0/information"
         ("sys/class/dmi/id/product_name", "\xff\xfe", False),
     ],
 )
-def test_a_gb10_says_so_in_a_file(tmp_path: Path, file: str, text: str, found: bool):
+def test_a_gb10_says_so_in_a_file(tmp_path, file, text, found):
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text(text, encoding="latin-1")
     assert is_gb10(tmp_path) is found
 
 
-def test_a_machine_that_says_nothing_or_unreadable_things_is_no_gb10(tmp_path: Path):
+def test_a_machine_that_says_nothing_or_unreadable_things_is_no_gb10(tmp_path):
     assert not is_gb10(tmp_path)
     (tmp_path / "sys/class/dmi/id/product_name").mkdir(parents=True)
     assert not is_gb10(tmp_path)

@@ -1,18 +1,13 @@
 """The DGX catalog against the seed report's tables: digit by digit, and no figure more."""
 
-from __future__ import annotations
-
 import re
 import tomllib
-from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from support.places import DATA
 
 from fixtures.catalog.candidate import GATED_ROLES, Role
-from fixtures.catalog.host import Host
 from fixtures.catalog.load import CATALOG, applies, load_claims, load_host, load_lanes, load_requirements
 from fixtures.catalog.missing import all_missing_keys, missing_keys
 from fixtures.catalog.model import FileArtefact
@@ -24,14 +19,14 @@ GEOMETRY = {"31b": "gemma4-31b", "26b": "gemma4-26b-a4b", "e4b": "gemma4-e4b", "
 
 
 @pytest.fixture(scope="module")
-def dgx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def dgx(tmp_path_factory):
     """The host as shipped: no overlay of this machine's user may change what these tests see."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("no-overlay")))
         yield load_host("dgx")
 
 
-def leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+def leaves(value, place=()):
     """(dotted place, leaf); entries of a list are named by their id where they have one."""
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -43,16 +38,16 @@ def leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
         yield ".".join(place), value
 
 
-def written(name: str) -> dict[str, Any]:
+def written(name):
     """A catalog file's leaves with numbers as they are written: 24.6580 stays 24.6580."""
     return dict(leaves(tomllib.loads((CATALOG / name).read_text(encoding="utf-8"), parse_float=Decimal)))
 
 
-def numbers(values: dict[str, Any]) -> dict[str, str]:
+def numbers(values):
     return {place: str(value) for place, value in values.items() if isinstance(value, int | Decimal) and not isinstance(value, bool)}
 
 
-def expected_numbers() -> dict[str, str]:
+def expected_numbers():
     """Every number that hosts/dgx.toml must hold, from the seed's tables alone."""
     found = {"schema": "1"}
     for key in ("memory_gb", "bandwidth_gb_s"):
@@ -61,6 +56,7 @@ def expected_numbers() -> dict[str, str]:
         found[f"launch.{key}"] = SEED["machine"][key]
     found["ports.test"] = SEED["ports"]["test"]
     found |= {f"ports.watch.{name}": SEED["ports"][name] for name in ("fallback", "canary")}
+    found |= {f"guard.residents.{index}.port": SEED["ports"][name] for index, name in enumerate(("canary", "fallback"))}
     for row in SEED["candidate"]:
         found |= _candidate_numbers(row)
     for row_id, readings in SEED["readings"].items():
@@ -71,7 +67,7 @@ def expected_numbers() -> dict[str, str]:
     return found
 
 
-def _candidate_numbers(row: dict[str, Any]) -> dict[str, str]:
+def _candidate_numbers(row):
     at, tolerance = f"candidates.{row['id']}", SEED["tolerances"]
     found = {
         f"{at}.speculation.mtp_block": row["block"],
@@ -101,7 +97,7 @@ def test_a_changed_digit_would_be_seen():
         assert numbers(changed) != expected_numbers(), f"{right} -> {wrong}"
 
 
-def unknown_to_the_seed(text: str) -> set[str]:
+def unknown_to_the_seed(text):
     figures = {number for _, leaf in leaves(SEED) for number in re.findall(r"\d+(?:\.\d+)?", str(leaf))}
     return set(re.findall(r"\d+(?:\.\d+)?", text)) - figures
 
@@ -112,7 +108,7 @@ def test_no_sentence_mentions_a_number_that_the_seed_does_not_have():
     assert unknown_to_the_seed("about 97.20 t/s at 8094") == {"97.20", "8094"}
 
 
-def test_candidates_are_the_seeds_rows(dgx: Host):
+def test_candidates_are_the_seeds_rows(dgx):
     found = {
         c.id: (c.role.value, c.lane, str(c.speculation.mtp_block), c.speculation.ngram_mod, c.policy.pure_mode, c.policy.no_graphs)
         for c in dgx.candidates
@@ -121,7 +117,7 @@ def test_candidates_are_the_seeds_rows(dgx: Host):
     assert found == wanted
 
 
-def test_artefacts_are_the_seeds(dgx: Host):
+def test_artefacts_are_the_seeds(dgx):
     for name, (target, drafter) in SEED["artefacts"].items():
         model = dgx.models[f"gemma4-{name}"]
         assert isinstance(model.target, FileArtefact)
@@ -131,14 +127,14 @@ def test_artefacts_are_the_seeds(dgx: Host):
     assert {c.id: c.model for c in dgx.candidates} == {row["id"]: f"gemma4-{row['model']}" for row in SEED["candidate"]}
 
 
-def test_services_are_the_seeds(dgx: Host):
+def test_services_are_the_seeds(dgx):
     found = {c.id: [c.unit, str(c.port)] for c in dgx.candidates if c.unit or c.port}
     assert found == SEED["services"]
     assert dgx.fallback is not None
     assert dgx.fallback.unit == SEED["fallback"]["unit"]
 
 
-def test_tolerances_stand_3_percent_and_3_points_below_and_say_proposed(dgx: Host):
+def test_tolerances_stand_3_percent_and_3_points_below_and_say_proposed(dgx):
     for candidate in dgx.candidates:
         speed, accept, kv = candidate.limit("decode_tps"), candidate.limit("accept_pct"), candidate.limit("kv_8k_mib")
         assert speed and accept and kv
@@ -152,19 +148,19 @@ def test_tolerances_stand_3_percent_and_3_points_below_and_say_proposed(dgx: Hos
     assert ppl.margin(24.6580 * 1.0009) > 0 > ppl.margin(24.6580 * 1.0011)
 
 
-def test_rows_are_kept_apart_and_carry_their_readings(dgx: Host):
+def test_rows_are_kept_apart_and_carry_their_readings(dgx):
     assert {row.role for row in dgx.rows} == {"reference", "control", "withdrawn", "side"}
     assert {candidate.role for candidate in dgx.candidates} == {Role.PROMOTED, Role.COMPARISON} <= GATED_ROLES
     found = {row.id: [[reading.case, f"{reading.value:g}"] for reading in row.readings] for row in dgx.rows if row.readings}
     assert found == {row: [[case, f"{float(value):g}"] for case, value in readings] for row, readings in SEED["readings"].items()}
 
 
-def test_no_lane_is_chosen_before_its_owner_decides(dgx: Host):
+def test_no_lane_is_chosen_before_its_owner_decides(dgx):
     assert dgx.goal.models == ("gemma4-31b", "gemma4-26b", "gemma4-e4b")
     assert dgx.goal.chosen == {}
 
 
-def test_the_8k_figures_follow_from_the_named_geometries_and_lanes(dgx: Host):
+def test_the_8k_figures_follow_from_the_named_geometries_and_lanes(dgx):
     lanes = load_lanes()
     for candidate in dgx.candidates:
         lane, geometry, limit = lanes.lanes[candidate.lane], dgx.models[candidate.model].geometry, candidate.limit("kv_8k_mib")
@@ -190,19 +186,19 @@ def test_claims_name_shipped_geometries():
         assert shipped_geometry(claim.geometry).name == claim.geometry
 
 
-def test_coherence_of_26b_is_owed_by_both_lanes_and_by_nothing_else_called_26b(dgx: Host):
+def test_coherence_of_26b_is_owed_by_both_lanes_and_by_nothing_else_called_26b(dgx):
     coherence = next(r for r in load_requirements() if r.id == "COH-1")
     assert [c.id for c in dgx.candidates if "26b" in c.id and applies(coherence, c, dgx)] == ["26b-k3v4", "26b-k3v3"]
     assert not applies(coherence, dgx.candidate("31b-k3v4"), dgx)
 
 
-def test_the_comparison_row_owes_no_ppl_and_four_candidates_owe_a_unit(dgx: Host):
+def test_the_comparison_row_owes_no_ppl_and_four_candidates_owe_a_unit(dgx):
     requirements = {r.id: r for r in load_requirements()}
     assert [c.id for c in dgx.candidates if not applies(requirements["PPL-1"], c, dgx)] == ["31b-k3v4"]
     assert sorted(c.id for c in dgx.candidates if applies(requirements["DEP-1"], c, dgx)) == sorted(SEED["services"])
 
 
-def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx: Host):
+def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx):
     missing = set(all_missing_keys(dgx, load_requirements()))
     assert {
         "guard.lock",
@@ -228,7 +224,7 @@ def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx: Host):
     assert not re.search(r"/(home|mnt|tmp|opt|usr)/", text)
 
 
-def test_static_requirements_of_the_dgx_need_no_overlay(dgx: Host):
+def test_static_requirements_of_the_dgx_need_no_overlay(dgx):
     static = [requirement for requirement in load_requirements() if not requirement.runtime]
     assert static
     assert {missing_keys(dgx, candidate, requirement) for requirement in static for candidate in dgx.candidates} == {()}

@@ -1,7 +1,5 @@
 """Loading hosts: overlays, what applies to whom, what is missing, and where a key stands."""
 
-from __future__ import annotations
-
 import shutil
 import tomllib
 from pathlib import Path
@@ -9,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from fixtures.catalog.candidate import Role
-from fixtures.catalog.host import Host
 from fixtures.catalog.load import (
     CATALOG,
     CatalogError,
@@ -77,7 +74,7 @@ context = 512
 
 
 @pytest.fixture(autouse=True)
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(tmp_path, monkeypatch):
     """An own, empty config folder."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = tmp_path / "config" / "llama-readiness"
@@ -86,24 +83,24 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
+def catalog(tmp_path):
     """A copy of the catalog to change."""
     folder = tmp_path / "catalog"
     shutil.copytree(CATALOG, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     return folder
 
 
-def laid(config: Path, text: str, host: str = "dgx") -> Host:
+def laid(config, text, host="dgx"):
     (config / f"{host}.toml").write_text(text, encoding="utf-8")
     return load_host(host)
 
 
-def gaps(host: Host) -> set[str]:
+def gaps(host):
     asked = [(candidate, item) for candidate in host.candidates for item in load_requirements() if item.id not in candidate.exempt]
     return {key for candidate, requirement in asked for key in missing_keys(host, candidate, requirement)}
 
 
-def missing_of(host: Host, candidate: str, family: str = "") -> tuple[str, ...]:
+def missing_of(host, candidate, family=""):
     asked = [requirement for requirement in load_requirements() if requirement.marker == (family or requirement.marker)]
     return tuple(dict.fromkeys(key for requirement in asked for key in missing_keys(host, host.candidate(candidate), requirement)))
 
@@ -133,13 +130,13 @@ def test_the_embedded_hosts_have_the_lanes_and_sizes_that_the_dgx_gates():
     assert {key: size for key, size in ours.items() if key in theirs} == pytest.approx(theirs, abs=0.01)
 
 
-def test_a_host_loads_by_path_too(tmp_path: Path):
+def test_a_host_loads_by_path_too(tmp_path):
     own = tmp_path / "own.toml"
     own.write_text((CATALOG / "hosts/dgx.toml").read_text(encoding="utf-8").replace('id = "dgx"', 'id = "mine"', 1), encoding="utf-8")
     assert load_host(str(own)).id == "mine"
 
 
-def test_the_overlay_is_found_laid_over_and_fills_the_gaps_of_its_candidate(config: Path):
+def test_the_overlay_is_found_laid_over_and_fills_the_gaps_of_its_candidate(config):
     bare, host = load_host("dgx"), laid(config, OVERLAY)
     assert host.launch.context == 32768
     assert host.launch.ubatch == bare.launch.ubatch, "tables merge key by key"
@@ -156,7 +153,7 @@ def test_the_overlay_is_found_laid_over_and_fills_the_gaps_of_its_candidate(conf
     assert [c.id for c in host.candidates] == [c.id for c in bare.candidates], "order is kept"
 
 
-def test_without_its_key_a_gate_names_the_key(config: Path):
+def test_without_its_key_a_gate_names_the_key(config):
     for line, key in (
         ('lock = "/run/lock/gpu.lock"', "guard.lock"),
         ("context = 32768", "launch.context"),
@@ -173,14 +170,14 @@ def test_without_its_key_a_gate_names_the_key(config: Path):
         assert set(missing_of(host, "26b-k3v3")) == {key}, line
 
 
-def test_the_ppl_context_must_be_said_even_where_it_is_the_default(config: Path):
+def test_the_ppl_context_must_be_said_even_where_it_is_the_default(config):
     text = OVERLAY.replace("chunks = 64\ncontext = 512\n\n[speed]", "chunks = 64\n\n[speed]")
     host = laid(config, text)
     assert host.ppl.context == 512
     assert missing_of(host, "26b-k3v3", "ppl") == ("ppl.context",)
 
 
-def test_keys_are_asked_for_only_where_they_matter(config: Path):
+def test_keys_are_asked_for_only_where_they_matter(config):
     host = load_host("dgx")
     assert "engine.pure_mode_env" not in missing_of(host, "26b-k3v4", "tps")
     assert "engine.pure_mode_env" in missing_of(host, "26b-k3v3", "tps")
@@ -194,7 +191,7 @@ def test_keys_are_asked_for_only_where_they_matter(config: Path):
     assert not any(key.startswith("engine") for key in missing_of(pinned, "26b-k3v4", "kv"))
 
 
-def test_an_overlay_may_be_named_and_must_then_exist(tmp_path: Path):
+def test_an_overlay_may_be_named_and_must_then_exist(tmp_path):
     file = tmp_path / "elsewhere.toml"
     file.write_text("[launch]\ncontext = 4096\n", encoding="utf-8")
     assert load_host("dgx", overlay=file).launch.context == 4096
@@ -202,29 +199,29 @@ def test_an_overlay_may_be_named_and_must_then_exist(tmp_path: Path):
         load_host("dgx", overlay=tmp_path / "gone.toml")
 
 
-def test_an_overlay_of_comments_sets_nothing(config: Path):
+def test_an_overlay_of_comments_sets_nothing(config):
     assert laid(config, "# lock = ...\n") == load_host("dgx", overlay=config / "dgx.toml")
 
 
-def test_windows_line_ends_and_tabs_are_fine(config: Path):
+def test_windows_line_ends_and_tabs_are_fine(config):
     host = laid(config, OVERLAY.replace("\n", "\r\n").replace(" = ", "\t=\t"))
     assert host.guard.window_s == 10
 
 
-def test_an_overlay_follows_a_link(config: Path, tmp_path: Path):
+def test_an_overlay_follows_a_link(config, tmp_path):
     (tmp_path / "real.toml").write_text("[launch]\ncontext = 1024\n", encoding="utf-8")
     (config / "dgx.toml").symlink_to(tmp_path / "real.toml")
     assert load_host("dgx").launch.context == 1024
 
 
-def test_where_the_overlay_lies(monkeypatch: pytest.MonkeyPatch):
+def test_where_the_overlay_lies(monkeypatch):
     assert overlay_file("dgx", {"XDG_CONFIG_HOME": "/x"}) == Path("/x/llama-readiness/dgx.toml")
     monkeypatch.setenv("HOME", "/home/someone")
     for unusable in ({}, {"XDG_CONFIG_HOME": ""}, {"XDG_CONFIG_HOME": "relative"}):
         assert overlay_file("dgx", unusable) == Path("/home/someone/.config/llama-readiness/dgx.toml")
 
 
-def test_tiers_can_be_overridden_by_the_host(catalog: Path):
+def test_tiers_can_be_overridden_by_the_host(catalog):
     requirement = next(r for r in load_requirements() if r.tier is Tier.ADVISORY)
     host = load_host("dgx")
     assert tier_of(requirement, host) is Tier.ADVISORY

@@ -1,10 +1,9 @@
 """Reviewed texts: nothing is lost on the way to the file and back, and each gated candidate has exactly one file."""
 
 import re
-from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fixtures.catalog.compact import compact, expand
@@ -38,6 +37,7 @@ SAMPLE = CandidateTexts(
 
 
 @given(MATRICES)
+@example({"production buun": ("-fa on",), "plain amesianx": ("-c 8192",), "plain buun": ("-c 8192",)})  # no dialect can, arms differ
 def test_a_matrix_survives_as_groups_whatever_its_order(matrix):
     groups = compact(matrix)
     assert expand(groups) == matrix
@@ -74,7 +74,7 @@ def test_a_gated_candidate_of_a_shipped_host_has_one_small_file_and_no_file_is_s
         assert told <= held < 250
 
 
-def test_no_file_is_none(tmp_path: Path):
+def test_no_file_is_none(tmp_path):
     assert load_reviewed("local", "nobody", tmp_path) is None
 
 
@@ -91,7 +91,7 @@ def test_no_file_is_none(tmp_path: Path):
         ("[[commands]]", "[[commands", "is not valid TOML"),
     ],
 )
-def test_a_file_that_tells_nothing_is_refused_by_line_and_key(tmp_path: Path, old, new, says):
+def test_a_file_that_tells_nothing_is_refused_by_line_and_key(tmp_path, old, new, says):
     file = reviewed_file("host", "candidate", tmp_path)
     file.parent.mkdir(parents=True)
     text = file_text(REVIEW, SAMPLE)

@@ -1,7 +1,5 @@
 """Units: what is rendered can be read back, word for word; what differs from the tested command is said in words."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 
@@ -9,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.catalog.candidate import Candidate
-from fixtures.catalog.host import Host, Units
+from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
 from fixtures.deploy.errors import DeployError
 from fixtures.deploy.parse import UnitFacts, parse_unit, same_command, service_settings
@@ -28,28 +25,28 @@ NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 
 
 @cache
-def base_host() -> Host:
+def base_host():
     return load_host("local")
 
 
 @cache
-def host_with(scope: str | None = "system", user: str | None = "llama") -> Host:
+def host_with(scope="system", user="llama"):
     return base_host().model_copy(update={"units": Units(scope=scope, user=user)})
 
 
 @pytest.fixture(scope="module")
-def candidate() -> Candidate:
+def candidate():
     return base_host().candidate("gemma3-270m-q8")
 
 
 @pytest.fixture(scope="module")
-def argv(candidate) -> list[str]:
+def argv(candidate):
     model = ["-m", "/models/gemma.gguf", "--host", "127.0.0.1", "--port", str(candidate.port)]
     return [SERVER, *model, "-c", "8192", "-ctk", "q8_0", "-ctv", "q8_0", "--spec-type", "ngram-mod"]
 
 
 @pytest.fixture(scope="module", params=["system", "user"])
-def unit(request, candidate, argv) -> str:
+def unit(request, candidate, argv):
     return render_unit(candidate=candidate, host=host_with(request.param), argv=argv, env=ENV)
 
 
@@ -114,7 +111,7 @@ def test_a_title_cannot_add_a_line(candidate, argv):
     assert "Description=50 %% ExecStart=/bin/evil\n" in text
 
 
-def changed(candidate: Candidate, **changes: object) -> Candidate:
+def changed(candidate, **changes):
     return candidate.model_copy(update=changes)
 
 

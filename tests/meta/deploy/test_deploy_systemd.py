@@ -1,17 +1,12 @@
 """What the real systemd says of rendered units, and of units with planted faults."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-from fixtures.catalog.candidate import Candidate
 from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
 from fixtures.deploy.unit import render_unit
@@ -28,11 +23,11 @@ NAME = "llama-readiness-test.service"
 SCOPES = ("system", "user")
 
 
-def candidate() -> Candidate:
+def candidate():
     return load_host("local").candidate("gemma3-270m-q8")
 
 
-def rendered(scope: str, arguments: Sequence[str] = (), env: dict[str, str] | None = None, program: str = PROGRAM) -> str:
+def rendered(scope, arguments=(), env=None, program=PROGRAM):
     host = load_host("local").model_copy(update={"units": Units(scope=scope, user="llama")})
     argv = [program, *arguments, "-ctk", "q8_0", "--port", str(candidate().port)]
     return render_unit(candidate=candidate(), host=host, argv=argv, env=env or {"PATH": "/usr/bin:/bin"})
@@ -113,7 +108,7 @@ ODD_ARGUMENTS = (
 )
 
 
-def understood(unit: str, folder: Path) -> tuple[list[str], list[str]]:
+def understood(unit, folder):
     """The command and the environment as systemd's own parser has them; it prints them when it is told to be chatty."""
     file = folder / NAME
     file.write_text(unit, encoding="utf-8")

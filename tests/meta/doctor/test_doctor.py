@@ -1,12 +1,9 @@
 """The doctor's eyes: what it finds on real files and real processes, and what it leaves alone."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf
@@ -19,14 +16,12 @@ from fixtures.doctor.files import read_ggufs, search_files
 from fixtures.doctor.services import asr_like_services, llama_units, running_servers, settings_of
 from fixtures.engine.dialects import recorded_texts
 
-Start = Callable[..., int]
 
-
-def silent(_message: str) -> None:
+def silent(_message):
     pass
 
 
-def write_gguf(path: Path, architecture: str = "gemma4", name: str = "tiny") -> Path:
+def write_gguf(path, architecture="gemma4", name="tiny"):
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name(name)
     writer.add_embedding_length(32)
@@ -41,7 +36,7 @@ def write_gguf(path: Path, architecture: str = "gemma4", name: str = "tiny") -> 
     return path
 
 
-def program(path: Path, family: str = "upstream", before: str = "") -> Path:
+def program(path, family="upstream", before=""):
     path.parent.mkdir(parents=True, exist_ok=True)
     version, text = recorded_texts(family)
     path.write_text(f'#!/bin/sh\n{before}\ncase "$1" in --version) cat {version};; --help) cat {text};; esac\n', encoding="utf-8")
@@ -50,12 +45,12 @@ def program(path: Path, family: str = "upstream", before: str = "") -> Path:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start():
     """Starts a Python under another name, not as our child: what we start ourselves never competes with us. Gives its pid."""
-    running: list[int] = []
+    running = []
     orphan = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], executable=sys.executable, stdout=-3, stderr=-3).pid)"
 
-    def begin(*argv: str, code: str = "import time; time.sleep(60)") -> int:
+    def begin(*argv, code="import time; time.sleep(60)"):
         started = [sys.executable, "-c", orphan, argv[0], "-c", code, *argv[1:]]
         running.append(int(subprocess.run(started, capture_output=True, check=True, timeout=30).stdout))
         return running[-1]
@@ -65,7 +60,7 @@ def start() -> Iterator[Start]:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_ggufs_and_engines_are_found_through_links_once_and_loops_end(tmp_path: Path) -> None:
+def test_ggufs_and_engines_are_found_through_links_once_and_loops_end(tmp_path):
     volume, home = tmp_path / "volume" / "gemma", tmp_path / "home"
     volume.mkdir(parents=True)
     home.mkdir()
@@ -86,7 +81,7 @@ def test_ggufs_and_engines_are_found_through_links_once_and_loops_end(tmp_path: 
     assert facts[0].resolved == str(model)
 
 
-def test_a_split_model_is_its_first_part_and_skipped_folders_are_not_searched(tmp_path: Path) -> None:
+def test_a_split_model_is_its_first_part_and_skipped_folders_are_not_searched(tmp_path):
     for name in ("m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"):
         (tmp_path / name).touch()
     for folder in (".git", "node_modules", "own-cache"):
@@ -96,7 +91,7 @@ def test_a_split_model_is_its_first_part_and_skipped_folders_are_not_searched(tm
     assert [path.name for path in found.ggufs] == ["m-00001-of-00003.gguf"]
 
 
-def test_depth_and_time_are_bounded_and_what_was_left_out_is_said(tmp_path: Path) -> None:
+def test_depth_and_time_are_bounded_and_what_was_left_out_is_said(tmp_path):
     deep = tmp_path / "a" / "b" / "c"
     deep.mkdir(parents=True)
     (deep / "deep.gguf").touch()
@@ -108,13 +103,13 @@ def test_depth_and_time_are_bounded_and_what_was_left_out_is_said(tmp_path: Path
     assert (unread.problem, unread.architecture) == ("not read: out of time", "")
 
 
-def test_a_broken_gguf_says_why(tmp_path: Path) -> None:
+def test_a_broken_gguf_says_why(tmp_path):
     (tmp_path / "page.gguf").write_text("<html>login</html>", encoding="utf-8")
     assert "is a web page, not a model" in read_ggufs([tmp_path / "page.gguf"], budget_s=9, progress=silent)[0].problem
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_normal_user_is_told_which_folders_are_closed(tmp_path: Path) -> None:
+def test_a_normal_user_is_told_which_folders_are_closed(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     (tmp_path / "open.gguf").touch()
@@ -130,14 +125,14 @@ def test_a_normal_user_is_told_which_folders_are_closed(tmp_path: Path) -> None:
     assert done.stdout == "['closed'] ['open.gguf']\n"
 
 
-def test_an_engine_is_probed_without_any_gpu(tmp_path: Path) -> None:
+def test_an_engine_is_probed_without_any_gpu(tmp_path):
     engine = probe_engine(program(tmp_path / "llama-server", "buun", before='test "${CUDA_VISIBLE_DEVICES-unset}" = "" || exit 9'))
     assert (engine.label, engine.commit, engine.problem) == ("buun fork 9507 (b0015a1)", "b0015a1", "")
     assert "turbo3_tcq" in engine.kv_types
     assert engine.library_path is None
 
 
-def test_an_engine_that_needs_its_libraries_beside_it_is_found_out(tmp_path: Path) -> None:
+def test_an_engine_that_needs_its_libraries_beside_it_is_found_out(tmp_path):
     lost = 'case "$LD_LIBRARY_PATH" in */fork/lib*) ;; *) echo "error while loading shared libraries: libllama.so: no" >&2; exit 127;; esac'
     engine = probe_engine(program(tmp_path / "fork" / "bin" / "llama-server", before=lost))
     assert engine.problem == ""
@@ -146,7 +141,7 @@ def test_an_engine_that_needs_its_libraries_beside_it_is_found_out(tmp_path: Pat
     assert "does not find the shared library libllama.so" in hopeless.problem
 
 
-def test_a_program_that_a_stranger_could_have_put_there_is_never_run(tmp_path: Path) -> None:
+def test_a_program_that_a_stranger_could_have_put_there_is_never_run(tmp_path):
     server = program(tmp_path / "llama-server", before=f"touch {tmp_path}/ran")
     server.chmod(0o777)
     assert "not probed" in probe_engine(server).problem
@@ -158,7 +153,7 @@ def test_a_program_that_a_stranger_could_have_put_there_is_never_run(tmp_path: P
     assert "cannot be looked at" in probe_engine(tmp_path / "absent").problem
 
 
-def test_a_running_server_is_found_with_its_settings(start: Start) -> None:
+def test_a_running_server_is_found_with_its_settings(start):
     pid = start("/opt/fork/llama-server", "-m", "/m/t.gguf", "--mtp-head", "/m/d.gguf", "--port", "18340", "--api-key", "hush")
     found = {server.pid: server for server in running_servers()}[pid]
     assert (found.settings.model, found.settings.drafter, found.settings.port) == ("/m/t.gguf", "/m/d.gguf", 18340)
@@ -167,14 +162,14 @@ def test_a_running_server_is_found_with_its_settings(start: Start) -> None:
     assert "hush" not in found.command
 
 
-def test_settings_of_both_spellings_and_of_nonsense() -> None:
+def test_settings_of_both_spellings_and_of_nonsense():
     said = settings_of(["llama-server", "--model", "a", "-c", "8192", "--ctx-size", "4096", "--n-gpu-layers", "99", "--port"])
     assert (said.model, said.context, said.gpu_layers, said.port) == ("a", 4096, 99, None)
     assert settings_of(["llama-server", "-c", "many", "-ngl", "auto"]).context is None
     assert settings_of([]).model is None
 
 
-def test_speech_recognition_is_found_by_its_command_line_and_measured(start: Start) -> None:
+def test_speech_recognition_is_found_by_its_command_line_and_measured(start):
     busy = start("python3", "/srv/asr-service/serve.py", code="while True: pass")
     start("python3", "/home/nasrin/laser.py")
     found = {service.pid: service for service in asr_like_services(0.3)}
@@ -195,7 +190,7 @@ ExecStart=/opt/fork/llama-server -m /m/t.gguf \\
 """
 
 
-def test_units_are_read_with_continued_lines_and_without_secrets(tmp_path: Path) -> None:
+def test_units_are_read_with_continued_lines_and_without_secrets(tmp_path):
     system, lower, user = (tmp_path / name for name in ("system", "lower", "user"))
     for folder in (system, lower, user):
         folder.mkdir()
@@ -213,12 +208,12 @@ def test_units_are_read_with_continued_lines_and_without_secrets(tmp_path: Path)
     assert first.variables == {"GGML_CUDA_DISABLE_GRAPHS": "1", "PURE": "full mode", "HF_TOKEN": "***"}
 
 
-def test_examine_brings_it_together_and_reports_progress(tmp_path: Path, start: Start) -> None:
+def test_examine_brings_it_together_and_reports_progress(tmp_path, start):
     write_gguf(tmp_path / "m.gguf")
     program(tmp_path / "bin" / "llama-server", "thetom")
     start("whisper-server")
     before = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
-    said: list[str] = []
+    said = []
     findings = examine(said.append, roots=[tmp_path], unit_folders=([], []), window_s=0.1)
     assert [Path(found.path).name for found in findings.ggufs] == ["m.gguf"]
     assert f"{tmp_path}/bin/llama-server" in [engine.path for engine in findings.engines]

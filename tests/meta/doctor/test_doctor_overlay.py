@@ -1,17 +1,13 @@
 """The doctor's overlay: it loads once switched on, marks its examples, and lets no stranger's text out of its comments."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from support.places import ROOT
 
-from fixtures.catalog.host import Host
 from fixtures.catalog.load import load_host
 from fixtures.doctor.examine import EngineFound, Findings
 from fixtures.doctor.files import GgufFound
@@ -25,27 +21,27 @@ NOTHING = Findings(user="wayne")
 
 
 @pytest.fixture(autouse=True)
-def _no_overlay_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_overlay_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
 @pytest.fixture
-def dgx() -> Host:
+def dgx():
     return load_host("dgx")
 
 
-def switched_on(text: str) -> str:
+def switched_on(text):
     """What a user gets who removes the "#" of every setting."""
     return re.sub(r"(?m)^#(?=[\[\w])", "", text)
 
 
-def load(text: str, tmp_path: Path) -> Host:
+def load(text, tmp_path):
     overlay = tmp_path / "overlay.toml"
     overlay.write_text(switched_on(text), encoding="utf-8")
     return load_host("dgx", overlay=overlay)
 
 
-def unit(name: str, *, model: str = "", drafter: str = "", context: int | None = 8192, **variables: str) -> UnitFound:
+def unit(name, *, model="", drafter="", context=8192, **variables):
     return UnitFound(
         path=f"/etc/systemd/system/{name}",
         scope="system",
@@ -56,7 +52,7 @@ def unit(name: str, *, model: str = "", drafter: str = "", context: int | None =
     )
 
 
-def found(path: str, size: float, architecture: str = "gemma4", file_type: str = "Q4_K_M", problem: str = "") -> GgufFound:
+def found(path, size, architecture="gemma4", file_type="Q4_K_M", problem=""):
     return GgufFound(path=path, resolved=path, size_bytes=int(size), architecture=architecture, file_type=file_type, problem=problem)
 
 
@@ -92,7 +88,7 @@ EVERYTHING = Findings(
 
 
 @pytest.mark.parametrize("findings", [NOTHING, EVERYTHING], ids=["nothing found", "everything found"])
-def test_the_overlay_sets_nothing_as_printed_and_everything_once_switched_on(findings: Findings, dgx: Host, tmp_path: Path) -> None:
+def test_the_overlay_sets_nothing_as_printed_and_everything_once_switched_on(findings, dgx, tmp_path):
     text = render_overlay(findings, dgx)
     assert tomllib.loads(text) == {}
     laid = load(text, tmp_path)
@@ -102,7 +98,7 @@ def test_the_overlay_sets_nothing_as_printed_and_everything_once_switched_on(fin
         assert key.split(".")[-1] in text, key
 
 
-def test_what_was_found_is_what_is_suggested(dgx: Host, tmp_path: Path) -> None:
+def test_what_was_found_is_what_is_suggested(dgx, tmp_path):
     text = render_overlay(EVERYTHING, dgx)
     laid = load(text, tmp_path)
     assert (laid.engine.recipe, laid.engine.path, laid.engine.commit) == ("path", "/opt/fork", "abcdef0")
@@ -122,14 +118,14 @@ def test_what_was_found_is_what_is_suggested(dgx: Host, tmp_path: Path) -> None:
         assert told in text
 
 
-def test_without_findings_every_value_about_this_machine_is_marked_as_an_example(dgx: Host) -> None:
+def test_without_findings_every_value_about_this_machine_is_marked_as_an_example(dgx):
     text = render_overlay(NOTHING, dgx)
     decided_by_owner = {"name", "max_cpu_pct", "lock", "texts", "corpus", "chunks", "context", "prompt_set"}
     for line in re.findall(r"(?m)^#(\w+) = .*$", text):
         assert line in decided_by_owner or re.search(rf"(?m)^#{line} = .*EXAMPLE", text), line
 
 
-def test_a_host_that_lacks_nothing_is_told_so() -> None:
+def test_a_host_that_lacks_nothing_is_told_so():
     local = load_host("local")
     assert wanted_keys(local) == ()
     text = render_overlay(EVERYTHING, local)
@@ -138,7 +134,7 @@ def test_a_host_that_lacks_nothing_is_told_so() -> None:
 
 
 @pytest.mark.parametrize("evil", ['x\n[engine]\npath = "/evil"', "x\r#[engine]", "x\x85#path = 1", "\udcff\u202e", "\x00\x7f\x1b[31m"])
-def test_no_name_of_a_stranger_leaves_the_comment(evil: str, dgx: Host, tmp_path: Path) -> None:
+def test_no_name_of_a_stranger_leaves_the_comment(evil, dgx, tmp_path):
     findings = EVERYTHING.model_copy(
         update={
             "ggufs": (found(f"/m/{evil}.gguf", 18.6 * GIB), found("/m/a.gguf", 1, problem=evil)),
@@ -160,7 +156,7 @@ def test_no_name_of_a_stranger_leaves_the_comment(evil: str, dgx: Host, tmp_path
     assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
 
 
-def test_the_engine_that_runs_comes_first_then_one_with_types_of_its_own(tmp_path: Path) -> None:
+def test_the_engine_that_runs_comes_first_then_one_with_types_of_its_own(tmp_path):
     assert best_engine(NOTHING) is None
     assert best_engine(NOTHING.model_copy(update={"engines": (BROKEN,)})) is None
     assert best_engine(NOTHING.model_copy(update={"engines": (UPSTREAM, FORK)})) == FORK
@@ -168,8 +164,8 @@ def test_the_engine_that_runs_comes_first_then_one_with_types_of_its_own(tmp_pat
     assert best_engine(NOTHING.model_copy(update={"engines": (UPSTREAM, FORK), "servers": (running,)})) == UPSTREAM
 
 
-def test_the_pure_mode_variable_is_what_sets_its_units_apart_or_nothing(dgx: Host) -> None:
-    def setting(*units: UnitFound) -> str | None:
+def test_the_pure_mode_variable_is_what_sets_its_units_apart_or_nothing(dgx):
+    def setting(*units):
         return pure_mode_setting(dgx, NOTHING.model_copy(update={"units": units}))
 
     assert setting(unit(RC_31B, G="1", PURE="on"), unit(RC_26B, G="1")) == "PURE=on"
@@ -179,7 +175,7 @@ def test_the_pure_mode_variable_is_what_sets_its_units_apart_or_nothing(dgx: Hos
     assert setting(unit("llama-other.service", PURE="on"), unit(RC_26B)) is None
 
 
-def test_numbers_are_only_suggested_where_the_hosts_own_units_agree(dgx: Host) -> None:
+def test_numbers_are_only_suggested_where_the_hosts_own_units_agree(dgx):
     agree = NOTHING.model_copy(update={"units": (unit(RC_31B), unit(RC_26B), unit("llama-other.service", context=1))})
     assert serving_number(dgx, agree, "context") == 8192
     differ = NOTHING.model_copy(update={"units": (unit(RC_31B), unit(RC_26B, context=4096))})
@@ -187,7 +183,7 @@ def test_numbers_are_only_suggested_where_the_hosts_own_units_agree(dgx: Host) -
     assert serving_number(dgx, NOTHING, "context") is None
 
 
-def test_files_are_matched_by_stated_size_type_and_kind(dgx: Host) -> None:
+def test_files_are_matched_by_stated_size_type_and_kind(dgx):
     findings = NOTHING.model_copy(
         update={
             "ggufs": (
@@ -212,14 +208,14 @@ def test_files_are_matched_by_stated_size_type_and_kind(dgx: Host) -> None:
         ("whisper-server", r"whisper\-server"),
     ],
 )
-def test_the_pattern_names_the_service_not_its_folder(command: str, pattern: str) -> None:
+def test_the_pattern_names_the_service_not_its_folder(command, pattern):
     service = ServiceFound(pid=1, command=command, unit=None, cpu_pct=0)
     assert telling_pattern(service) == pattern
     assert re.search(pattern, command)
 
 
 @pytest.mark.runtime
-def test_pytest_doctor_prints_only_the_overlay_and_runs_nothing(tmp_path: Path) -> None:
+def test_pytest_doctor_prints_only_the_overlay_and_runs_nothing(tmp_path):
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "fixtures.plugins.doctor", "--doctor"]
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)

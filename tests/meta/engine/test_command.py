@@ -1,22 +1,18 @@
 """Command lines: every arm, both generations of MTP flags, environment, and what is refused with which message."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
 from support.launches import DRAFTER, prepared
 
-from fixtures.catalog.candidate import Candidate, Policy, Speculation
-from fixtures.catalog.host import Host
-from fixtures.catalog.lanes import Lanes
+from fixtures.catalog.candidate import Policy, Speculation
 from fixtures.catalog.load import load_host, load_lanes
 from fixtures.catalog.owed import gated
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.command import CommandError, CommandLine, Corpus, perplexity_command, render_command, server_command
+from fixtures.engine.command import CommandError, Corpus, perplexity_command, render_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.command_matrix import command_matrix
-from fixtures.engine.dialect import Dialect, EngineCannot, recorded_dialect, recorded_dialects
+from fixtures.engine.dialect import EngineCannot, recorded_dialect, recorded_dialects
 from fixtures.engine.lanes import LaneUnavailable, resolve_lane
 
 FAMILIES = ("upstream", "atomicbot-2026-07", "atomicbot-2026-05", "thetom", "buun", "amesianx", "tbq-patch")
@@ -24,12 +20,12 @@ BASE_ENV = {"PATH", "HOME", "LANG"}
 
 
 @pytest.fixture
-def lanes() -> Lanes:
+def lanes():
     return load_lanes()
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+def host(tmp_path, monkeypatch):
     """The DGX as its public file says, plus what its owner's overlay would tell; nobody's real overlay and no GPU choice."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -37,23 +33,23 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return with_launch(with_engine(public, pure_mode_env="PURE=1"), context=8192)
 
 
-def with_launch(host: Host, **update: object) -> Host:
+def with_launch(host, **update):
     return host.model_copy(update={"launch": host.launch.model_copy(update=update)})
 
 
-def with_engine(host: Host, **update: object) -> Host:
+def with_engine(host, **update):
     return host.model_copy(update={"engine": host.engine.model_copy(update=update)})
 
 
 def command(
-    host: Host,
-    candidate: Candidate | str,
-    dialect: Dialect | str,
-    arm: Arm = Arm.PRODUCTION,
+    host,
+    candidate,
+    dialect,
+    arm=Arm.PRODUCTION,
     *,
-    drafter: Path | None = DRAFTER,
-    **observed: object,
-) -> CommandLine:
+    drafter=DRAFTER,
+    **observed,
+):
     launch = prepared(
         host,
         host.candidate(candidate) if isinstance(candidate, str) else candidate,
@@ -64,7 +60,7 @@ def command(
     return server_command(launch, port=8087, **observed)
 
 
-def test_the_whole_production_command_of_the_leading_lane(host: Host) -> None:
+def test_the_whole_production_command_of_the_leading_lane(host):
     built = command(host, "31b-k3v3", "atomicbot-2026-07")
     assert render_command(built) == (
         "/e/llama-server -m /m/t.gguf --host 127.0.0.1 --port 8087 -c 8192 -np 1 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 --jinja "
@@ -82,7 +78,7 @@ def test_the_whole_production_command_of_the_leading_lane(host: Host) -> None:
         ("tbq-patch", "-ctk tbq3_0 -ctv tbq4_0 --jinja --spec-type draft-mtp -md /m/d.gguf --spec-draft-n-max 3"),
     ],
 )
-def test_a_block_of_four_in_both_generations_of_flags(host: Host, family: str, flags: str) -> None:
+def test_a_block_of_four_in_both_generations_of_flags(host, family, flags):
     assert render_command(command(host, "31b-k3v4", family)).endswith(flags)
 
 
@@ -95,31 +91,13 @@ def test_a_block_of_four_in_both_generations_of_flags(host: Host, family: str, f
         ("thetom", CommandError, r"drafts with MTP, which TheTom fork.*only a plain draft model \(--model-draft, --draft-max\)"),
     ],
 )
-def test_an_engine_that_cannot_says_what_it_offers_instead(host: Host, family: str, error: type, says: str) -> None:
+def test_an_engine_that_cannot_says_what_it_offers_instead(host, family, error, says):
     with pytest.raises(error, match=says):
         command(host, "31b-k3v4", family)
     assert issubclass(error, EngineCannot)
 
 
-def test_a_type_of_unknown_size_is_no_lane(lanes: Lanes) -> None:
-    dialect = recorded_dialect("thetom").model_copy(update={"kv_bpw": {"turbo4": 4.25}})
-    with pytest.raises(LaneUnavailable, match=r"its turbo3 has \(size unknown\)"):
-        resolve_lane("k3v4", lanes, dialect)
-
-
-def test_another_type_of_the_right_size_and_name_serves_the_lane(lanes: Lanes) -> None:
-    dialect = recorded_dialect("buun")
-    both = dialect.model_copy(update={"kv_types": (*dialect.kv_types, "tbq3_0"), "kv_bpw": {**dialect.kv_bpw, "tbq3_0": 3.125}})
-    types = resolve_lane("k3v3", lanes, both)
-    assert (types.k_type, types.k_bpw) == ("tbq3_0", 3.125)
-
-
-def test_an_unknown_lane_names_the_lanes(lanes: Lanes) -> None:
-    with pytest.raises(LaneUnavailable, match=r"no lane is called k5v5; the catalog has .*k3v3"):
-        resolve_lane("k5v5", lanes, recorded_dialect("upstream"))
-
-
-def test_the_variable_that_keeps_k_as_asked_is_set_only_where_k_and_v_are_the_same_fork_type(lanes: Lanes) -> None:
+def test_the_variable_that_keeps_k_as_asked_is_set_only_where_k_and_v_are_the_same_fork_type(lanes):
     switched_off = {"TURBO_AUTO_ASYMMETRIC": "0"}
     for family, lane, env in [
         ("thetom", "k3v3", switched_off),
@@ -132,7 +110,7 @@ def test_the_variable_that_keeps_k_as_asked_is_set_only_where_k_and_v_are_the_sa
         assert resolve_lane(lane, lanes, recorded_dialect(family)).env == env, (family, lane)
 
 
-def test_stacking_two_drafters_needs_an_engine_that_takes_a_list(host: Host) -> None:
+def test_stacking_two_drafters_needs_an_engine_that_takes_a_list(host):
     one_value = recorded_dialect("atomicbot-2026-05")
     with pytest.raises(CommandError, match=r"stacks mtp and ngram-mod, but --spec-type of AtomicBot .* takes one value only"):
         command(host, "26b-k3v4", one_value)
@@ -141,7 +119,7 @@ def test_stacking_two_drafters_needs_an_engine_that_takes_a_list(host: Host) -> 
 
 
 @pytest.mark.parametrize("family", ["upstream", "atomicbot-2026-07", "atomicbot-2026-05", "buun", "tbq-patch"])
-def test_the_draft_length_always_comes_after_the_spec_type(host: Host, family: str) -> None:
+def test_the_draft_length_always_comes_after_the_spec_type(host, family):
     """buun's engine sets the draft length back to 2 when it reads --spec-type."""
     candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": Speculation(mtp_block=3)})
     argv = command(host, candidate, family).argv
@@ -150,7 +128,7 @@ def test_the_draft_length_always_comes_after_the_spec_type(host: Host, family: s
     assert argv[argv.index(length) + 1] == ("3" if length == "--draft-block-size" else "2")
 
 
-def test_ngram_mod_alone_and_its_parameters(host: Host) -> None:
+def test_ngram_mod_alone_and_its_parameters(host):
     speculation = Speculation(ngram_mod=True, ngram_n_match=8, ngram_n_min=0, ngram_n_max=16)
     candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": speculation})
     built = render_command(command(host, candidate, "upstream", drafter=None))
@@ -161,7 +139,7 @@ def test_ngram_mod_alone_and_its_parameters(host: Host) -> None:
         command(host, candidate, "atomicbot-2026-05")
 
 
-def test_an_mtp_head_inside_the_target_needs_no_drafter_file(host: Host) -> None:
+def test_an_mtp_head_inside_the_target_needs_no_drafter_file(host):
     model = host.models["gemma4-26b"].model_copy(update={"drafter": None})
     native = host.model_copy(update={"models": {**host.models, "gemma4-26b": model}})
     assert "-md" not in command(native, "26b-k3v4", "tbq-patch", drafter=None).argv
@@ -169,7 +147,7 @@ def test_an_mtp_head_inside_the_target_needs_no_drafter_file(host: Host) -> None
         command(host, "26b-k3v4", "tbq-patch", drafter=None)
 
 
-def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host: Host) -> None:
+def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host):
     production, plain, base, soak = (command(host, "26b-k3v4", "tbq-patch", arm) for arm in (Arm.PRODUCTION, Arm.PLAIN, Arm.BASE, Arm.SOAK))
     drafting = "--spec-type draft-mtp,ngram-mod -md /m/d.gguf --spec-draft-n-max 2"
     assert render_command(production) == f"{render_command(plain)} {drafting}"
@@ -178,7 +156,7 @@ def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host: 
     assert production.env == plain.env == base.env == soak.env
 
 
-def test_soak_disables_graphs_where_production_does_not_and_takes_what_the_engine_has(host: Host) -> None:
+def test_soak_disables_graphs_where_production_does_not_and_takes_what_the_engine_has(host):
     candidate = host.candidate("26b-k3v4").model_copy(update={"policy": Policy(), "speculation": Speculation()})
     assert command(host, candidate, "thetom").policy_env == {}
     soak = command(host, candidate, "thetom", Arm.SOAK)
@@ -187,12 +165,12 @@ def test_soak_disables_graphs_where_production_does_not_and_takes_what_the_engin
     assert "--ctx-checkpoints" not in soak.argv
 
 
-def test_an_arm_without_a_server_is_refused(host: Host) -> None:
+def test_an_arm_without_a_server_is_refused(host):
     with pytest.raises(CommandError, match="arm none launches no server; expected one of production, plain, base, soak"):
         command(host, "26b-k3v4", "tbq-patch", Arm.NONE)
 
 
-def test_observation_is_the_named_difference_to_production(host: Host) -> None:
+def test_observation_is_the_named_difference_to_production(host):
     for family, verbosity in [("tbq-patch", "4"), ("atomicbot-2026-05", "3")]:
         bare = command(host, "31b-k3v4", family)
         observed = command(host, "31b-k3v4", family, observe=True, alias="31b-k3v4-17")
@@ -201,7 +179,7 @@ def test_observation_is_the_named_difference_to_production(host: Host) -> None:
         assert observed.env == bare.env
 
 
-def test_host_values_reach_the_command_line(host: Host) -> None:
+def test_host_values_reach_the_command_line(host):
     busy = with_launch(host, context=131072, ubatch=2048, parallel=4, threads=8, gpu_layers=0)
     built = render_command(command(busy, "31b-k3v4", "tbq-patch", Arm.PLAIN))
     assert "-c 131072 -np 4 -ub 2048" in built
@@ -209,13 +187,13 @@ def test_host_values_reach_the_command_line(host: Host) -> None:
     assert "-fit" not in command(host, "31b-k3v4", "amesianx", Arm.BASE).argv, "an engine without -fit gets none"
 
 
-def test_a_completion_model_gets_no_chat_template_flag(host: Host) -> None:
+def test_a_completion_model_gets_no_chat_template_flag(host):
     model = host.models["gemma4-26b"].model_copy(update={"api": "completion"})
     raw = host.model_copy(update={"models": {**host.models, "gemma4-26b": model}})
     assert "--jinja" not in command(raw, "26b-k3v4", "tbq-patch").argv
 
 
-def test_keys_that_only_the_owner_knows_are_named_not_guessed(host: Host) -> None:
+def test_keys_that_only_the_owner_knows_are_named_not_guessed(host):
     with pytest.raises(CommandError, match=r"^missing key `launch\.context`"):
         command(with_launch(host, context=None), "31b-k3v3", "tbq-patch")
     nameless = with_engine(host, pure_mode_env=None)
@@ -225,11 +203,11 @@ def test_keys_that_only_the_owner_knows_are_named_not_guessed(host: Host) -> Non
 
 
 @pytest.mark.parametrize(("setting", "name", "value"), [("PURE", "PURE", "1"), ("PURE=full", "PURE", "full"), ("P=a=b", "P", "a=b")])
-def test_the_pure_mode_variable_with_and_without_a_value(host: Host, setting: str, name: str, value: str) -> None:
+def test_the_pure_mode_variable_with_and_without_a_value(host, setting, name, value):
     assert command(with_engine(host, pure_mode_env=setting), "31b-k3v3", "tbq-patch").env[name] == value
 
 
-def test_the_environment_is_listed_never_inherited(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_listed_never_inherited(host, monkeypatch):
     for name in ("LLAMA_ARG_CTX_SIZE", "LD_LIBRARY_PATH", "LD_PRELOAD", "GGML_CUDA_DISABLE_GRAPHS", "TURBO_AUTO_ASYMMETRIC"):
         monkeypatch.setenv(name, "7")
     built = command(host, "26b-k3v4", "tbq-patch")
@@ -243,12 +221,12 @@ def test_the_environment_is_listed_never_inherited(host: Host, monkeypatch: pyte
     assert engine_environment(library_path) == {name: built.env[name] for name in built.env if name != "GGML_CUDA_DISABLE_GRAPHS"}
 
 
-def test_an_overlay_cannot_smuggle_flags_in(host: Host) -> None:
+def test_an_overlay_cannot_smuggle_flags_in(host):
     with pytest.raises(CommandError, match=r"engine\.env of host dgx sets LLAMA_ARG_CTX_SIZE, which would override flags"):
         command(with_engine(host, env={"LLAMA_ARG_CTX_SIZE": "1"}), "26b-k3v4", "tbq-patch")
 
 
-def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: Host) -> None:
+def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host):
     dialect = recorded_dialect("tbq-patch")
     without = dialect.model_copy(update={"flags": tuple(flag for flag in dialect.flags if flag not in ("-np", "--parallel"))})
     with pytest.raises(CommandError, match=r"has no flag -np; it offers "):
@@ -259,14 +237,14 @@ def test_a_flag_that_is_missing_or_removed_is_refused_with_what_is_there(host: H
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_command_line_holds_a_flag_that_its_engine_does_not_list(host: Host, lanes: Lanes, family: str) -> None:
+def test_no_command_line_holds_a_flag_that_its_engine_does_not_list(host, lanes, family):
     dialect = recorded_dialect(family)
     for lines in (lines for candidate in gated(host) for lines in command_matrix(host, lanes, candidate, [dialect]).values()):
         flags = [word for line in lines for word in line.removeprefix("(observation) ").split() if word.startswith("-")]
         assert lines[0].startswith("unavailable: ") or set(flags) <= set(dialect.flags)
 
 
-def test_perplexity_uses_the_lane_and_never_drafts(host: Host) -> None:
+def test_perplexity_uses_the_lane_and_never_drafts(host):
     few_threads = with_launch(host, threads=4, context=None)
     launch = prepared(few_threads, host.candidate("31b-k3v3"), recorded_dialect("atomicbot-2026-07"), Arm.PLAIN)
     built = perplexity_command(launch, Path("/e/llama-perplexity"), Corpus(Path("/c/a b.txt"), chunks=8, context=512))
@@ -277,9 +255,7 @@ def test_perplexity_uses_the_lane_and_never_drafts(host: Host) -> None:
     assert built.policy_env == command(host, "31b-k3v3", "atomicbot-2026-07").policy_env
 
 
-def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_overlay(
-    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_overlay(lanes, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     dgx = load_host("dgx")
     matrices = {candidate.id: command_matrix(dgx, lanes, candidate, recorded_dialects()) for candidate in gated(dgx)}

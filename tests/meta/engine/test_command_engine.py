@@ -1,24 +1,19 @@
 """Probe and builder end to end: a small program per dialect that only knows its help text, and the pinned engine itself."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support.launches import prepared
 
-from fixtures.catalog.candidate import Candidate
-from fixtures.catalog.host import Host
 from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.command import LAUNCHED_ARMS, CommandLine, Corpus, perplexity_command, server_command
+from fixtures.engine.command import LAUNCHED_ARMS, Corpus, perplexity_command, server_command
 from fixtures.engine.command_env import engine_environment
-from fixtures.engine.dialect import Dialect, EngineCannot, probe_dialect, recorded_dialect
+from fixtures.engine.dialect import EngineCannot, probe_dialect, recorded_dialect
 from fixtures.engine.dialects import recorded_texts
-from llama_build import BuiltEngine, EngineRequest, build_engine
+from llama_build import EngineRequest, build_engine
 
 # Refuses every flag that its help text does not list or lists as removed, as llama.cpp does; knows nothing of our parser.
 ENGINE = r"""#!{python} -IS
@@ -53,17 +48,17 @@ EXPECTED = {
 
 
 @pytest.fixture(autouse=True)
-def _no_overlay_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_overlay_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
 @pytest.fixture
-def host() -> Host:
+def host():
     public = load_host("dgx")
     return public.model_copy(update={"launch": public.launch.model_copy(update={"context": 8192})})
 
 
-def program(folder: Path, family: str) -> Path:
+def program(folder, family):
     path = folder / "llama-server"
     texts = {part: str(file) for part, file in recorded_texts(family)._asdict().items()}
     path.write_text(ENGINE.format(python=sys.executable, record=str(folder / "record.json"), **texts), encoding="utf-8")
@@ -71,17 +66,17 @@ def program(folder: Path, family: str) -> Path:
     return path
 
 
-def built(server: Path, candidate: Candidate, host: Host, dialect: Dialect, arm: Arm, target: Path, drafter: Path | None) -> CommandLine:
+def built(server, candidate, host, dialect, arm, target, drafter):
     launch = prepared(host, candidate, dialect, arm, server=server, target=target, drafter=drafter)
     return server_command(launch, port=8087, alias="probe-1", observe=True)
 
 
-def run(command: CommandLine, *more: str) -> subprocess.CompletedProcess[str]:
+def run(command, *more):
     return subprocess.run([*command.argv, *more], env=command.env, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("family", EXPECTED)
-def test_probe_and_builder_end_to_end_on_a_program_of_each_dialect(family: str, host: Host, tmp_path: Path) -> None:
+def test_probe_and_builder_end_to_end_on_a_program_of_each_dialect(family, host, tmp_path):
     server = program(tmp_path, family)
     dialect = probe_dialect(server, engine_environment(host))
     assert dialect.family == family
@@ -100,7 +95,7 @@ def test_probe_and_builder_end_to_end_on_a_program_of_each_dialect(family: str, 
     assert_received(built(server, candidate, host, dialect, Arm.BASE, tmp_path / "t.gguf", tmp_path / "d.gguf"), tmp_path)
 
 
-def assert_received(command: CommandLine, folder: Path) -> None:
+def assert_received(command, folder):
     done = run(command)
     assert done.returncode == 0, done.stderr
     record = json.loads((folder / "record.json").read_text())
@@ -109,7 +104,7 @@ def assert_received(command: CommandLine, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("family", EXPECTED)
-def test_that_program_refuses_what_its_dialect_does_not_have(family: str, host: Host, tmp_path: Path) -> None:
+def test_that_program_refuses_what_its_dialect_does_not_have(family, host, tmp_path):
     """The proof above would be empty if the program took anything."""
     server = program(tmp_path, family)
     dialect = probe_dialect(server, engine_environment(host))
@@ -120,12 +115,12 @@ def test_that_program_refuses_what_its_dialect_does_not_have(family: str, host: 
 
 
 @pytest.fixture
-def pinned() -> BuiltEngine:
+def pinned():
     return build_engine(EngineRequest.named("pinned+tbq"))
 
 
 @pytest.mark.runtime
-def test_the_local_engine_is_patched_upstream_and_its_help_text_is_what_our_data_says(pinned: BuiltEngine) -> None:
+def test_the_local_engine_is_patched_upstream_and_its_help_text_is_what_our_data_says(pinned):
     real = probe_dialect(pinned.server)
     assert (real.family, real.mtp_style, real.spec_types_stack, real.kv_log_verbosity) == ("tbq-patch", "spec-draft-n-max", True, 4)
     assert {"draft-mtp", "ngram-mod"} <= set(real.spec_types)
@@ -138,7 +133,7 @@ def test_the_local_engine_is_patched_upstream_and_its_help_text_is_what_our_data
 
 @pytest.mark.runtime
 @pytest.mark.parametrize("arm", LAUNCHED_ARMS)
-def test_the_pinned_engine_accepts_every_flag_of_every_local_candidate(pinned: BuiltEngine, arm: Arm, tmp_path: Path) -> None:
+def test_the_pinned_engine_accepts_every_flag_of_every_local_candidate(pinned, arm, tmp_path):
     """`--version` at the end is only reached once every flag and value before it was accepted."""
     local = load_host("local")
     dialect = probe_dialect(pinned.server, engine_environment(local))
@@ -150,7 +145,7 @@ def test_the_pinned_engine_accepts_every_flag_of_every_local_candidate(pinned: B
 
 
 @pytest.mark.runtime
-def test_the_pinned_engine_refuses_a_planted_fault(pinned: BuiltEngine, tmp_path: Path) -> None:
+def test_the_pinned_engine_refuses_a_planted_fault(pinned, tmp_path):
     local = load_host("local")
     dialect = probe_dialect(pinned.server, engine_environment(local))
     command = built(pinned.server, local.candidates[0], local, dialect, Arm.PLAIN, tmp_path / "t.gguf", None)
@@ -159,7 +154,7 @@ def test_the_pinned_engine_refuses_a_planted_fault(pinned: BuiltEngine, tmp_path
 
 
 @pytest.mark.runtime
-def test_the_pinned_llama_perplexity_accepts_its_command(pinned: BuiltEngine, tmp_path: Path) -> None:
+def test_the_pinned_llama_perplexity_accepts_its_command(pinned, tmp_path):
     assert pinned.perplexity is not None
     local = load_host("local")
     (tmp_path / "corpus.txt").write_text("some words\n", encoding="utf-8")

@@ -1,7 +1,5 @@
 """The dialect probe: what the texts of each engine mean, and every way a probe can fail."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat
@@ -32,13 +30,13 @@ FACTS = {
 }
 
 
-def texts(family: str) -> tuple[str, str]:
+def texts(family):
     version, help_text = recorded_texts(family)
     return version.read_text("utf-8"), help_text.read_text("utf-8")
 
 
 @pytest.mark.parametrize("family", FACTS)
-def test_each_engine_is_recognised_with_its_own_sizes_and_styles(family: str) -> None:
+def test_each_engine_is_recognised_with_its_own_sizes_and_styles(family):
     sizes, mtp_style, stacks, verbosity = FACTS[family]
     dialect = recorded_dialect(family)
     assert dialect.family == family
@@ -48,13 +46,13 @@ def test_each_engine_is_recognised_with_its_own_sizes_and_styles(family: str) ->
     assert set(dialect.kv_bpw) <= set(dialect.kv_types)
 
 
-def test_every_family_is_a_folder_of_three_files_and_every_folder_a_family() -> None:
+def test_every_family_is_a_folder_of_three_files_and_every_folder_a_family():
     folders = {folder.name: {file.name for file in folder.iterdir()} for folder in FOLDER.iterdir() if (folder / "facts.toml").exists()}
     assert folders == {family.id: {"facts.toml", "help.txt", "version.txt"} for family in load_families().family}
     assert set(folders) == set(FACTS)
 
 
-def test_signatures_are_tried_in_the_stated_order_not_in_that_of_the_folders(tmp_path: Path) -> None:
+def test_signatures_are_tried_in_the_stated_order_not_in_that_of_the_folders(tmp_path):
     assert [family.id for family in load_families().family][:2] == ["tbq-patch", "amesianx"]
     copy = shutil.copytree(FOLDER, tmp_path / "dialects", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     text = (copy / "standard.toml").read_text("utf-8")
@@ -66,7 +64,7 @@ def test_signatures_are_tried_in_the_stated_order_not_in_that_of_the_folders(tmp
         read_families(copy)
 
 
-def test_removed_flags_are_listed_apart_and_never_accepted() -> None:
+def test_removed_flags_are_listed_apart_and_never_accepted():
     dialect = recorded_dialect("upstream")
     assert {"--draft", "--draft-n", "--draft-max", "--draft-min", "--spec-ngram-size-n"} <= set(dialect.removed_flags)
     assert set(dialect.removed_flags).isdisjoint(dialect.flags)
@@ -74,14 +72,14 @@ def test_removed_flags_are_listed_apart_and_never_accepted() -> None:
     assert recorded_dialect("thetom").accepts("--draft-max"), "removed there does not mean removed here"
 
 
-def test_the_versions_of_both_formats_and_of_an_engine_that_talks_first() -> None:
+def test_the_versions_of_both_formats_and_of_an_engine_that_talks_first():
     assert (recorded_dialect("upstream").version, recorded_dialect("upstream").commit) == ("0.5.0-dev", "0c1e570")
     assert (recorded_dialect("buun").version, recorded_dialect("buun").commit) == ("9507", "b0015a1")
     assert recorded_dialect("buun").label == "buun fork 9507 (b0015a1)"
     assert parse_dialect("version: 0 (unknown)\n", texts("upstream")[1]).commit == ""
 
 
-def test_help_reader_on_the_awkward_parts_of_the_format() -> None:
+def test_help_reader_on_the_awkward_parts_of_the_format():
     options = {names: option for option in read_help(texts("atomicbot-2026-07")[1]) for names in option.names}
     assert options["--no-kv-offload"] is options["-kvo"], "four names, text on the next line"
     assert options["-ctk"].allowed == (*STANDARD, "turbo3", "turbo4"), "values wrapped over two lines"
@@ -94,7 +92,7 @@ def test_help_reader_on_the_awkward_parts_of_the_format() -> None:
     assert read_help("\n   indented text of nobody\n") == ()
 
 
-def test_a_fork_nobody_knows_is_unknown_and_its_types_have_no_size() -> None:
+def test_a_fork_nobody_knows_is_unknown_and_its_types_have_no_size():
     version, text = texts("upstream")
     dialect = parse_dialect(version, text.replace("q5_0, q5_1", "q5_0, q5_1, kvarn3"))
     assert dialect.family == "unknown"
@@ -103,7 +101,7 @@ def test_a_fork_nobody_knows_is_unknown_and_its_types_have_no_size() -> None:
     assert dialect.kv_bpw["q8_0"] == 8.5
 
 
-def test_a_fork_that_moved_on_loses_the_sizes_of_its_family() -> None:
+def test_a_fork_that_moved_on_loses_the_sizes_of_its_family():
     """TheTom's types on an engine with upstream's flags: nobody has said what they weigh there."""
     version, text = texts("upstream")
     dialect = parse_dialect(version, text.replace("q5_0, q5_1", "q5_0, q5_1, turbo3, turbo4"))
@@ -112,7 +110,7 @@ def test_a_fork_that_moved_on_loses_the_sizes_of_its_family() -> None:
     assert dialect.kv_log_verbosity == 4, "learnt from the levels that the help lists"
 
 
-def test_a_may_engine_that_lists_spec_types_with_commas_stacks_them() -> None:
+def test_a_may_engine_that_lists_spec_types_with_commas_stacks_them():
     version, text = texts("atomicbot-2026-05")
     dialect = parse_dialect(
         version, text.replace("[none|ngram-cache|ngram-simple|ngram-map-k|ngram-map-k4v|ngram-mod|mtp]", "none,ngram-mod,mtp")
@@ -130,18 +128,18 @@ def test_a_may_engine_that_lists_spec_types_with_commas_stacks_them() -> None:
         ("", "", "not a llama-server"),
     ],
 )
-def test_texts_of_something_else_are_refused(version: str, help_text: str, says: str) -> None:
+def test_texts_of_something_else_are_refused(version, help_text, says):
     with pytest.raises(DialectError, match=says):
         parse_dialect(version, help_text)
 
 
-def program(path: Path, body: str) -> Path:
+def program(path, body):
     path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
     path.chmod(0o755)
     return path
 
 
-def test_probe_reads_both_streams_and_runs_with_exactly_the_given_environment(tmp_path: Path) -> None:
+def test_probe_reads_both_streams_and_runs_with_exactly_the_given_environment(tmp_path):
     version, text = recorded_texts("upstream")
     body = f'env > {tmp_path}/env\ncase "$1" in --version) cat {version} >&2;; --help) cat {text};; esac'
     server = program(tmp_path / "llama-server", body)
@@ -151,12 +149,12 @@ def test_probe_reads_both_streams_and_runs_with_exactly_the_given_environment(tm
     assert "MARK" in names
 
 
-def test_a_program_that_is_no_llama_server_is_named() -> None:
+def test_a_program_that_is_no_llama_server_is_named():
     with pytest.raises(DialectError, match=r"^/bin/ls: this is not a llama-server"):
         probe_dialect(Path("/bin/ls"), {})
 
 
-def test_nothing_there_a_folder_and_a_plain_file(tmp_path: Path) -> None:
+def test_nothing_there_a_folder_and_a_plain_file(tmp_path):
     (tmp_path / "text").write_text("hello", encoding="utf-8")
     for path in (tmp_path / "absent", tmp_path):
         with pytest.raises(DialectError, match="is not a file"):
@@ -166,7 +164,7 @@ def test_nothing_there_a_folder_and_a_plain_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_program_in_a_folder_that_is_closed_to_this_user(tmp_path: Path) -> None:
+def test_a_program_in_a_folder_that_is_closed_to_this_user(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o700)
     server = program(tmp_path / "closed" / "llama-server", "exit 0")
     code = (
@@ -180,7 +178,7 @@ def test_a_program_in_a_folder_that_is_closed_to_this_user(tmp_path: Path) -> No
     assert done.stdout == f"{server} cannot be looked at: Permission denied. This user needs search access to its folders.\n"
 
 
-def test_a_program_for_another_machine(tmp_path: Path) -> None:
+def test_a_program_for_another_machine(tmp_path):
     foreign = tmp_path / "llama-server"
     foreign.write_bytes(b"\x7fELF" + bytes(60))
     foreign.chmod(stat.S_IRWXU)
@@ -188,7 +186,7 @@ def test_a_program_for_another_machine(tmp_path: Path) -> None:
         probe_dialect(foreign)
 
 
-def test_a_missing_library_asks_for_ld_library_path_and_finds_the_folder(tmp_path: Path) -> None:
+def test_a_missing_library_asks_for_ld_library_path_and_finds_the_folder(tmp_path):
     said = "error while loading shared libraries: libllama.so.0: cannot open shared object file: No such file or directory"
     (tmp_path / "bin").mkdir()
     server = program(tmp_path / "bin" / "llama-server", f"echo '$0: {said}' >&2; exit 127")
@@ -203,7 +201,7 @@ def test_a_missing_library_asks_for_ld_library_path_and_finds_the_folder(tmp_pat
 
 
 @pytest.mark.parametrize("then", ["wait", "exit 0"])
-def test_a_hanging_program_is_killed_with_its_children(tmp_path: Path, then: str) -> None:
+def test_a_hanging_program_is_killed_with_its_children(tmp_path, then):
     server = program(tmp_path / "llama-server", f"sleep 60 & echo $! > {tmp_path}/child; {then}")
     with pytest.raises(DialectError, match=r"gave no answer within 1 s and was killed"):
         probe_dialect(server, timeout_s=1.0)
@@ -214,14 +212,14 @@ def test_a_hanging_program_is_killed_with_its_children(tmp_path: Path, then: str
     assert not is_alive(child)
 
 
-def test_a_program_that_fails_or_dies_shows_its_last_lines(tmp_path: Path) -> None:
+def test_a_program_that_fails_or_dies_shows_its_last_lines(tmp_path):
     with pytest.raises(DialectError, match=r"ended with status 3.*\nno CUDA driver$"):
         probe_dialect(program(tmp_path / "fails", "echo no CUDA driver; exit 3"))
     with pytest.raises(DialectError, match=r"was killed by signal 6.*\n\(no output\)$"):
         probe_dialect(program(tmp_path / "aborts", "kill -6 $$"))
 
 
-def test_the_probe_leaves_no_process_and_no_descriptor_behind(tmp_path: Path) -> None:
+def test_the_probe_leaves_no_process_and_no_descriptor_behind(tmp_path):
     """Run apart from pytest, whose own plumbing would hide a leak."""
     version, text = recorded_texts("upstream")
     server = program(tmp_path / "llama-server", f'case "$1" in --version) cat {version};; --help) cat {text};; esac')

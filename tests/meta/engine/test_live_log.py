@@ -52,7 +52,7 @@ def test_not_its_own(text, said):
         own_part(text, 8092)
 
 
-SAYS = "import sys, time; sys.stdout.write(sys.argv[1]); sys.stdout.flush(); time.sleep(60)"
+SAYS = "import sys, time; time.sleep(0.1); sys.stdout.write(sys.argv[1]); sys.stdout.flush(); time.sleep(60)"
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
-    return child_session.write_host(tmp_path_factory.mktemp("crash"), port=18640)
+    return child_session.write_host(tmp_path_factory.mktemp("crash"), port=18690)
 
 
 def test_a_pass_is_not_reused_past_a_newer_crash(host):

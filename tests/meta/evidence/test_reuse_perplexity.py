@@ -37,7 +37,7 @@ def write_host(folder):
     """A host on `folder`'s own engine and corpus; its `good-q8` owes a perplexity, with a reference for exactly these."""
     corpus, engine = folder / "corpus.txt", folder / "engine"
     host = child_session.write_host(folder, port=18610, recipe="path", engine=f'path = "{engine}"\ncommit = "0c1e57098bba"')
-    text = host.read_text().replace("[units]", PLAN.format(corpus=corpus), 1).replace('PPL-1 = "not part of this test", ', "", 1)
+    text = host.read_text().replace("[units]", PLAN.format(corpus=corpus), 1).replace('PPL-1 = "not part of this test"\n', "", 1)
     good, mark, other = text.rpartition("\n[[candidates]]")
     engine_id = build_engine(EngineRequest(recipe="path", path=engine)).manifest.engine_id
     limit = LIMIT.format(engine=engine_id, sha256=hashlib.sha256(corpus.read_bytes()).hexdigest())
@@ -90,24 +90,24 @@ def first(tmp_path_factory):
 
 
 @pytest.fixture
-def second(first, tmp_path):
-    """All of it once more at another place, run again: nothing but paths is different, so nothing is launched. Gives its host file."""
-    folder = tmp_path / "second"
+def moved(first, tmp_path):
+    """All that the first run was made of, at another place; gives its host file."""
+    folder = tmp_path / "moved"
     shutil.copytree(first.folder.parents[1], folder, symlinks=True)
-    host = write_host(folder)
-    run = Run(host)
-    assert (run.status, run.launched) == (0, []), run.output
-    assert (run.gate["judgement"]["verdict"], run.gate["reused_from"]) == ("PASS", f"{first.folder.name}#1")
-    assert run.record["measured"] == first.record["measured"]
-    assert run.stale == ()
-    assert f"{first.folder.name}#1" in (run.folder / "index.html").read_text("utf-8")
-    return host
+    return write_host(folder)
 
 
-def reused_in(host):
-    """The newest run that carries a measurement: the second one, into which the first one's was taken over."""
-    folders = sorted(path for path in (host.parent / "reports").iterdir() if path.is_dir())
-    return folders[1].name
+def test_nothing_is_launched_where_nothing_but_paths_is_different(moved, first):
+    second = Run(moved)
+    assert (second.status, second.launched) == (0, []), second.output
+    assert (second.gate["judgement"]["verdict"], second.gate["reused_from"]) == ("PASS", f"{first.folder.name}#1")
+    assert second.record["measured"] == first.record["measured"]
+    assert second.stale == ()
+    assert f"{first.folder.name}#1" in (second.folder / "index.html").read_text("utf-8")
+    fresh = Run(moved, "--fresh")
+    assert fresh.status == 0, fresh.output
+    assert fresh.launched == ["llama-perplexity"] * 2
+    assert (fresh.gate["reused_from"], fresh.stale) == (None, ())
 
 
 def another_byte(host):
@@ -147,28 +147,27 @@ def another_variable(host):
     ],
     ids=["corpus", "kv-type", "engine", "variable"],
 )
-def test_a_change_is_measured_again_and_named(second, first, change, part, verdict, why):
-    change(second)
-    asked = Run(second, "--from-ledger")
+def test_a_change_is_measured_again_and_named(moved, first, change, part, verdict, why):
+    change(moved)
+    changed = Run(moved)
+    assert changed.launched == ["llama-perplexity"] * 2, changed.output
+    assert changed.record["reused_from"] is None
+    assert changed.record["identity"] != first.record["identity"]
+    earlier = changed.record["raw"]["supersedes"]
+    assert (earlier["run"], earlier["changed"]) == (first.folder.name, [part])
+    assert changed.stale == ("PPL-1", f"{earlier['run']}#{earlier['seq']}", part)
+    assert changed.gate["judgement"]["verdict"] == verdict, "a reference counts only for what it was taken with"
+    assert why in changed.gate["judgement"]["reason"]
+    assert changed.status == (0 if verdict == "PASS" else 75), changed.output
+
+
+def test_a_change_is_told_before_it_is_measured_and_reused_after(moved, first):
+    another_type(moved)
+    asked = Run(moved, "--from-ledger")
     assert (asked.status, asked.launched, asked.gate["judgement"]["verdict"]) == (75, [], "BLOCKED"), asked.output
-    assert asked.stale == ("PPL-1", f"{reused_in(second)}#1", part), "what no longer counts is told before it is measured again"
-    third = Run(second)
-    assert third.launched == ["llama-perplexity"] * 2, third.output
-    assert third.record["reused_from"] is None
-    assert third.record["identity"] != first.record["identity"]
-    assert third.record["raw"]["supersedes"]["changed"] == [part]
-    earlier = third.record["raw"]["supersedes"]
-    assert third.stale == ("PPL-1", f"{earlier['run']}#{earlier['seq']}", part)
-    assert third.gate["judgement"]["verdict"] == verdict, "a reference counts only for what it was taken with"
-    assert why in third.gate["judgement"]["reason"]
-    assert third.status == (0 if verdict == "PASS" else 75), third.output
-    again = Run(second)
+    assert asked.stale == ("PPL-1", f"{first.folder.name}#1", "lane"), "what no longer counts is told before it is measured again"
+    changed = Run(moved)
+    assert changed.stale == ("PPL-1", f"{first.folder.name}#1", "lane"), changed.output
+    again = Run(moved)
     assert (again.launched, again.stale) == ([], ()), "now it is the changed one that is reused"
-    assert again.gate["reused_from"] == f"{third.folder.name}#1"
-
-
-def test_fresh_launches_although_nothing_changed(second):
-    fresh = Run(second, "--fresh")
-    assert fresh.status == 0, fresh.output
-    assert fresh.launched == ["llama-perplexity"] * 2
-    assert (fresh.gate["reused_from"], fresh.stale) == (None, ())
+    assert again.gate["reused_from"] == f"{changed.folder.name}#1"

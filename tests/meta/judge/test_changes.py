@@ -6,8 +6,9 @@ import pytest
 from support import child_session
 from support.report_sample import five_states
 
-from fixtures.catalog.load import load_requirements
+from fixtures.catalog.load import load_host, load_requirements
 from fixtures.judge.changes import changes_since
+from fixtures.plugins import options
 from fixtures.records.verdict import Verdict
 from fixtures.report.html import render_page
 from fixtures.report.page import build_page
@@ -79,30 +80,56 @@ def test_the_page_shows_them(lang):
     assert 'id="changes"' not in render_page(build_page(**sample._asdict(), lang=lang))
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A host and the ended session of a run on it."""
+    folder = tmp_path_factory.mktemp("first")
+    host = child_session.write_host(folder, port=18810)
+    session = child_session.start(host, folder / "reports", "-m", "signoff")
+    assert session.wait() == 0, session.output
+    return host, session
+
+
+class Asked:
+    """As much of pytest's config as says `--baseline=RUN`."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def getoption(self, _name):
+        return str(self.run)
+
+
+def refused(run, host):
+    with pytest.raises(pytest.UsageError) as error:
+        options._baseline(Asked(run), host)
+    return str(error.value)
+
+
 @pytest.mark.runtime
-def test_a_baseline_that_cannot_be_one_is_refused(tmp_path):
-    host = child_session.write_host(tmp_path, port=18640)
-    first = child_session.start(host, tmp_path / "reports", "-m", "signoff")
-    assert first.wait() == 0, first.output
-    folder = first.folder
-
-    def refused(run, *, of=host):
-        session = child_session.start(of, tmp_path / "more", "-m", "signoff", f"--baseline={run}")
-        assert session.wait() == 4
-        assert "Traceback" not in session.output
-        return session.output
-
-    assert "is no run folder" in refused(tmp_path / "nowhere")
-    assert f"is a run of host {host.stem}" in refused(folder, of="local")
-    damaged = tmp_path / folder.name
-    shutil.copytree(folder, damaged)
+def test_a_baseline_that_cannot_be_one_is_refused(first, tmp_path):
+    file, session = first
+    host = load_host(str(file))
+    assert "is no run folder" in refused(tmp_path / "nowhere", host)
+    assert f"is a run of host {file.stem}" in refused(session.folder, load_host("local"))
+    damaged = tmp_path / session.folder.name
+    shutil.copytree(session.folder, damaged)
     ledger = damaged / "evidence.jsonl"
     ledger.write_bytes(ledger.read_bytes().replace(b'"seq":1,', b'"seq":7,', 1))
-    assert "is damaged: record 1" in refused(damaged)
-    ledger.write_bytes((folder / "evidence.jsonl").read_bytes())
+    assert "is damaged: record 1" in refused(damaged, host)
+    ledger.write_bytes((session.folder / "evidence.jsonl").read_bytes())
     (damaged / "verdict.json").write_text('{"run": 1}')
-    assert "verdict.json cannot be read by this version of the suite" in refused(damaged)
-    again = child_session.start(host, tmp_path / "again", "-m", "signoff", f"--baseline={folder}")
+    assert "verdict.json cannot be read by this version of the suite" in refused(damaged, host)
+    told = child_session.start(file, tmp_path / "told", "-m", "signoff", f"--baseline={damaged}")
+    assert told.wait() == 4
+    assert "Traceback" not in told.output
+    assert "verdict.json cannot be read by this version of the suite" in told.output
+
+
+@pytest.mark.runtime
+def test_what_changed_since_the_baseline_is_told_and_kept(first, tmp_path):
+    file, session = first
+    again = child_session.start(file, tmp_path / "again", "-m", "signoff", f"--baseline={session.folder}")
     assert again.wait() == 0, again.output
-    assert f"since {folder.name}" in again.output
+    assert f"since {session.folder.name}" in again.output
     assert (again.folder / "changes.json").is_file()

@@ -91,7 +91,7 @@ class TestGpuShare:
     def test_another_process_on_the_gpu_does(self):
         other = ProcessMemory(pid=7, name="asr", used_mib=1.0, sm_pct=40.0, ours=False)
         said = disturbance(self.seen(other), HOST.guard)
-        assert said == "other processes came up on the GPU during the measurement: 40.0 % of it over 1 s, 10 % allowed"
+        assert said == "other processes came up on the GPU during the measurement: 40.0 % of it over 1 s, 10 % allowed: pid 7 asr 40 %"
 
     def test_a_service_above_its_own_gpu_limit_does(self):
         (service,) = HOST.guard.competing
@@ -124,46 +124,29 @@ def burner(host):
             process.kill()
 
 
-def speed_gate(folder, port, *, disturbed):
-    """A tps session; `disturbed`: a burner starts in the middle of its speed requests."""
-    host = child_session.write_host(folder, port=port, requests=12)
-    session = child_session.start(host, folder / "reports", "-m", "tps", "-k", "good")
-    session.wait_for_launch(1)
-    time.sleep(1.5)  # ready, and inside its requests
-    if disturbed:
-        with burner(host):
-            session.status = session.wait()
-    else:
-        session.status = session.wait()
-    return session
-
-
 @pytest.mark.runtime
 @pytest.mark.long
-def test_a_burner_in_the_middle_of_a_speed_gate_voids_it_and_without_it_the_same_gate_passes(tmp_path):
-    for name, disturbed in (("loud", True), ("quiet", False)):
-        (tmp_path / name).mkdir()
-        session = speed_gate(tmp_path / name, 18540, disturbed=disturbed)
-        record = session.record("TPS-1", "good-q8")
-        assert record["status"] == "measured", session.output
-        assert record["conditions"]["before"]["competing"] == []  # it was quiet when the gate began
-        if disturbed:
-            assert session.status == 75, session.output
-            assert "INVALID: good-q8 TPS-1" in session.output
-            assert "asr came up during the measurement" in session.output
-        else:
-            assert session.status == 0, session.output
+def test_a_burner_in_the_middle_of_a_speed_gate_voids_it(tmp_path):
+    """Without a burner the same gate passes: plugins/test_runs.py, the first of two runs."""
+    host = child_session.write_host(tmp_path, port=18540, requests=12)
+    session = child_session.start(host, tmp_path / "reports", "-m", "tps", "-k", "good")
+    session.wait_for_launch(1)
+    time.sleep(1.5)  # ready, and inside its requests
+    with burner(host):
+        assert session.wait() == 75, session.output
+    record = session.record("TPS-1", "good-q8")
+    assert record["status"] == "measured", session.output
+    assert record["conditions"]["before"]["competing"] == []  # it was quiet when the gate began
+    assert "INVALID: good-q8 TPS-1" in session.output
+    assert "asr came up during the measurement" in session.output
 
 
 @pytest.mark.runtime
 @pytest.mark.long
 def test_accepted_noise_is_waived_everywhere_and_judged_the_same_again(tmp_path):
-    host = child_session.write_host(tmp_path, port=18545, requests=12)
+    host = child_session.write_host(tmp_path, port=18545)
     accept = "--accept-noisy=Ann: the ASR has to stay up this week"
     with burner(host):
-        refused = child_session.start(host, tmp_path / "refused", "-m", "tps", "-k", "good")
-        assert refused.wait() == 75, refused.output
-        assert refused.launches() == []
         session = child_session.start(host, tmp_path / "reports", "-m", "tps", "-k", "good", accept)
         assert session.wait() == 0, session.output
     assert session.record("TPS-1", "good-q8")["conditions"]["accepted"] == {"who": "Ann", "reason": "the ASR has to stay up this week"}

@@ -42,7 +42,7 @@ echo 'int slow;' > slow.c
 class Builds:
     """Starts builds of one slow tree in one cache."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root):
         self.notes = root / "notes"
         self.notes.mkdir()
         self.tree = root / "tree"
@@ -52,30 +52,30 @@ class Builds:
         (self.tree / "main.c").write_text("int main(void) { return 0; }\n")
         self.cache = root / "xdg" / "llama-readiness"
         self.env = os.environ | {"XDG_CACHE_HOME": str(root / "xdg")}
-        self._started: list[subprocess.Popen[str]] = []
+        self._started = []
 
-    def argv(self, *args: str) -> list[str]:
+    def argv(self, *args):
         return [sys.executable, "-m", "llama_build", *args, "--recipe", "source", "--path", str(self.tree)]
 
-    def start(self, *args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def start(self, *args, stderr=subprocess.PIPE):
         process = subprocess.Popen(self.argv(*args), env=self.env, stdout=subprocess.PIPE, stderr=stderr, text=True)
         self._started.append(process)
         return process
 
-    def hold(self) -> None:
+    def hold(self):
         (self.notes / "wait").touch()
 
-    def go(self) -> None:
+    def go(self):
         (self.notes / "wait").unlink(missing_ok=True)
 
-    def runs(self) -> int:
+    def runs(self):
         count = self.notes / "count"
         return len(count.read_text().splitlines()) if count.exists() else 0
 
-    def parts(self) -> list[Path]:
+    def parts(self):
         return list((self.cache / "engines").glob("*.part"))
 
-    def children(self) -> list[str]:
+    def children(self):
         """Command lines of all processes that work in this cache, the builders excepted."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
@@ -84,14 +84,14 @@ class Builds:
                 found.append(line)
         return found
 
-    def end(self) -> None:
+    def end(self):
         self.go()
         for process in self._started:
             process.kill()
             process.communicate()
 
 
-def until(true, what: str, seconds: float = 60.0) -> None:
+def until(true, what, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"
@@ -216,7 +216,7 @@ def test_a_stray_child_does_not_keep_the_lock(tmp_path):
 
 
 def test_waiting_ends_with_who_to_look_for(tmp_path):
-    lines: list[str] = []
+    lines = []
     with (
         held(tmp_path / "lock", "the engine", print, 1),
         pytest.raises(BuildError, match=rf"Waited 00:00 for the engine: pid {os.getpid()} .* End that process if it hangs"),
@@ -227,7 +227,7 @@ def test_waiting_ends_with_who_to_look_for(tmp_path):
 
 
 def test_lines_of_one_stage_are_thinned_out_and_a_new_stage_is_shown_at_once():
-    shown: list[str] = []
+    shown = []
     tell = every(60, shown.append)
     for line in ("compile: 1", "compile: 2", "check: 1", "check: 2", "compile: 3"):
         tell(line)

@@ -24,7 +24,7 @@ def ready(tmp_path):
     return folder
 
 
-def refused(request: EngineRequest) -> str:
+def refused(request):
     """The message, the same whether it is built or only looked for; one paragraph."""
     with pytest.raises(BuildError) as built:
         build_engine(request, progress=lambda _line: None)
@@ -147,7 +147,7 @@ def test_the_environment_of_a_build_is_listed(monkeypatch):
     }
 
 
-def write_nvcc(root: Path, architectures: str) -> Path:
+def write_nvcc(root, architectures):
     nvcc = root / "bin" / "nvcc"
     nvcc.parent.mkdir(parents=True)
     nvcc.write_text(

@@ -4,8 +4,6 @@ Each operation is compared with the same operation under F16 KV: the mean KL div
 limit. Another context, as a cache that was mixed up would show it, is much further off: that is checked, too.
 """
 
-from __future__ import annotations
-
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -41,7 +39,7 @@ SEED_8K_MIB = [  # the seed's figures at 8192 tokens
 @pytest.mark.parametrize(("twin", "lane", "total_mib"), SEED_8K_MIB)
 def test_a_real_server_allocates_the_seeds_figures(tmp_path, twin, lane, total_mib):
     model = ensure_twin(twin, "geometry").target
-    with served(model, 18440, tmp_path / "log", *LANES[lane], "-c", "8192", "-np", "1", "--no-warmup") as server:
+    with served(model, 18700, tmp_path / "log", *LANES[lane], "-c", "8192", "-np", "1", "--no-warmup") as server:
         owned = [cache for cache in server.running.log_facts().kv_caches if cache.owns_memory]
     assert {(cache.k_type, cache.v_type) for cache in owned} == {LANES[lane]}
     assert round(sum(cache.size_mib for cache in owned), 2) == pytest.approx(total_mib, abs=0.011)  # two lines of two digits
@@ -57,7 +55,7 @@ def test_a_real_server_allocates_the_seeds_figures(tmp_path, twin, lane, total_m
 def refusal(model, tmp_path, *flags, env=None):
     """The first error of a server that does not start."""
     server = build_engine(EngineRequest.named("pinned+tbq")).server
-    argv = [str(server), "-m", str(model), "--port", "18441", "-c", "512", "-t", "1", "-fit", "off", *flags]
+    argv = [str(server), "-m", str(model), "--port", "18701", "-c", "512", "-t", "1", "-fit", "off", *flags]
     done = subprocess.run(argv, env={"PATH": "/usr/bin:/bin", **(env or {})}, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, (done.returncode, done.stderr[-500:])
     return next(line for line in (done.stdout + done.stderr).splitlines() if " E " in line)
@@ -82,7 +80,7 @@ def test_without_rotation_tbq_is_refused(tmp_path, types):
 
 
 def test_the_suite_says_blocked_where_a_lane_does_not_fit_the_model(tmp_path):
-    host = child_session.write_host(tmp_path, port=18450)
+    host = child_session.write_host(tmp_path, port=18710)
     good, other = host.read_text().split('id = "other-q8"')
     host.write_text(good + 'id = "other-q8"' + other.replace('lane = "q8"', 'lane = "k3v3"'))
     session = child_session.start(host, tmp_path / "reports", "-m", "kv or coherence")
@@ -99,16 +97,17 @@ def test_the_suite_says_blocked_where_a_lane_does_not_fit_the_model(tmp_path):
 
 def test_the_coherence_gate_sees_what_3_bits_do_to_a_small_model(tmp_path):
     """Speed, sizes and drafting are fine, the text is not: 270 million weights with one KV head do not bear this lane."""
-    gemma = 'target = { kind = "registry", model = "gemma3-270m" }'
-    host = child_session.write_host(tmp_path, port=18455, other=gemma)
-    good, other = host.read_text().split("[models.other]")
-    other = other.replace('api = "chat"', 'api = "completion"', 1).replace('"zh_marker"', '"repeat_line"')
-    for lane, status in (("q8", 0), ("k3v3", 1)):
-        host.write_text(good + "[models.other]" + f'lane = "{lane}"'.join(other.rsplit('lane = "q8"', 1)))
-        session = child_session.start(host, tmp_path / lane, "-m", "coherence or kv", "-k", "other")
-        assert session.wait() == status, session.output
-        assert session.record("KV-1", "other-q8")["status"] == "measured"
-        assert session.record("COH-1", "other-q8")["measured"]["text_ok"] is (status == 0)
+    gemma = child_session.Model('target = { kind = "registry", model = "gemma3-270m" }')
+    host = child_session.write_host(tmp_path, port=18720, models={"good": gemma, "other": gemma})
+    text = host.read_text().replace('api = "chat"', 'api = "completion"').replace('"zh_marker"', '"repeat_line"')
+    host.write_text('lane = "k3v3"'.join(text.rsplit('lane = "q8"', 1)))
+    session = child_session.start(host, tmp_path / "reports", "-m", "coherence or kv")
+    assert session.wait() == 1, session.output
+    assert "FAIL: other-q8 COH-1" in session.output
+    assert "FAIL: good-q8" not in session.output
+    for candidate in ("good-q8", "other-q8"):
+        assert session.record("KV-1", candidate)["status"] == "measured"
+        assert session.record("COH-1", candidate)["measured"]["text_ok"] is (candidate == "good-q8")
 
 
 # -- operations
@@ -150,7 +149,7 @@ def test_cache_reuse(gemma, text, tmp_path):
 
     def ask(lane):
         found = []
-        with served(gemma, 18442, tmp_path / lane, *LANES[lane], "-c", "2048", "-np", "1", "--cache-reuse", "32", "--swa-full") as server:
+        with served(gemma, 18702, tmp_path / lane, *LANES[lane], "-c", "2048", "-np", "1", "--cache-reuse", "32", "--swa-full") as server:
             for piece in pieces(text, 8, 2400):
                 tokens = server.running.client.tokenize(piece)[:500]
                 server.complete(tokens)
@@ -170,7 +169,7 @@ def test_context_shift(gemma, text, tmp_path):
     def ask(lane):
         found = []
         flags = ("-c", "512", "-np", "1", "--context-shift", "--swa-full")
-        with served(gemma, 18443, tmp_path / lane, *LANES[lane], *flags) as server:
+        with served(gemma, 18703, tmp_path / lane, *LANES[lane], *flags) as server:
             for piece in pieces(text, 2, 2400):
                 tokens = server.running.client.tokenize(piece)[:470]
                 answer = server.complete(tokens, n_predict=len(digits), grammar=grammar, cache_prompt=False)
@@ -187,7 +186,7 @@ def test_slot_save_and_restore(gemma, text, tmp_path):
         folder = tmp_path / lane
         folder.mkdir()
         flags = ("-c", "2048", "-np", "1", "--slot-save-path", str(folder), "--swa-full")
-        with served(gemma, 18444, folder / "log", *types, *flags) as server:
+        with served(gemma, 18704, folder / "log", *types, *flags) as server:
             prompt = text[:2000]
             server.complete(prompt)
             before = server.complete(prompt, n_predict=24)  # of the cache but for the last token, as after a restore
@@ -203,7 +202,7 @@ def test_slot_save_and_restore(gemma, text, tmp_path):
     assert all(small < large for small, large in pairwise(sizes))
     # under other types the file does not fit, and the server says so and goes on
     flags = ("-c", "2048", "-np", "1", "--slot-save-path", str(tmp_path / "k3v3"), "--swa-full")
-    with served(gemma, 18444, tmp_path / "log", *LANES["k3v4"], *flags) as server:
+    with served(gemma, 18704, tmp_path / "log", *LANES["k3v4"], *flags) as server:
         refused = server.slot("restore", "one")
         assert refused.status_code == 400, refused.text
         assert server.running.client.health() == 200
@@ -211,7 +210,7 @@ def test_slot_save_and_restore(gemma, text, tmp_path):
 
 def test_four_slots_with_a_cache_each(gemma, text, tmp_path):
     def ask(lane):
-        with served(gemma, 18445, tmp_path / lane, *LANES[lane], "-c", "4096", "-np", "4", "-no-kvu") as server:
+        with served(gemma, 18705, tmp_path / lane, *LANES[lane], "-c", "4096", "-np", "4", "-no-kvu") as server:
             assert "4/4 seqs" in (tmp_path / lane).read_text()
             with ThreadPoolExecutor(4) as pool:
                 return list(pool.map(lambda piece: server.next_token(piece, cache_prompt=False), pieces(text, 12, 900)))

@@ -3,8 +3,6 @@
 Measured on gemma3-270m, a small model with one KV head: the numbers say nothing about the large models that the lanes are for.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 from itertools import product
@@ -33,7 +31,7 @@ def run(tmp_path_factory):
     program, model = build_engine(EngineRequest.named("pinned+tbq")).perplexity, ensure_registry_model("gemma3-270m")
     logits = tmp_path_factory.mktemp("logits") / "f16"
 
-    def ask(k_type: str, v_type: str, *flags: str) -> str:
+    def ask(k_type, v_type, *flags):
         argv = [str(program), "-m", str(model), "-f", str(corpus_path("readiness-bilingual")), "-c", str(CONTEXT), "--chunks", str(CHUNKS)]
         argv += ["-t", "2", "-ctk", k_type, "-ctv", v_type, *flags]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
@@ -46,7 +44,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def divergence(run) -> dict[tuple[str, str], np.ndarray]:
+def divergence(run):
     """(K type, V type) -> mean KL divergence of each chunk, nats."""
     found = {}
     for pair in product(TYPES, TYPES):

@@ -1,11 +1,8 @@
 """Patch set tbq as code: the series applies, its kernels are right on x86 and Arm, upstream's own tests pass on the built engine."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from support.places import DATA
@@ -25,7 +22,7 @@ ARM = pytest.mark.skipif(
 )
 
 
-def done(*argv: object, cwd: Path | None = None, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def done(*argv, cwd=None, timeout=600):
     return subprocess.run([str(word) for word in argv], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
 
@@ -65,7 +62,7 @@ def test_the_series_also_applies_with_patch_and_no_fuzz(tmp_path, source):
 # -- kernels against the reference
 
 
-def kernels(compiler: str, source: Path, binary: Path, *flags: str, kernel_file: str = KERNELS) -> Path:
+def kernels(compiler, source, binary, *flags, kernel_file=KERNELS):
     """Compile the harness with the series' kernels and upstream's quantisation file."""
     includes = [f"-I{source / folder}" for folder in ("ggml/include", "ggml/src", "ggml/src/ggml-cpu")]
     common = ["-O2", "-D_GNU_SOURCE", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *includes, *flags]

@@ -1,12 +1,9 @@
 """Shipped prompts, sets and corpora are sound; broken ones are refused with one message."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -95,7 +92,7 @@ def test_speed_prompts_are_distinct_and_always_the_same(set_id):
 def test_speed_prompts_share_no_long_passage(set_id):
     """24 tokens is what ngram-mod matches by default, and a word is a token or more."""
     speed = load_speed_set(set_id)
-    owner: dict[tuple[str, ...], int] = {}
+    owner = {}
     for index in range(speed.count):
         words = re.findall(r"\w+", speed.prompt(index))
         for start in range(len(words) - 14):
@@ -109,7 +106,7 @@ def test_no_prompt_is_given_twice(index):
         load_speed_set("repetitive-en").prompt(index)
 
 
-def speed_set(**changes: object) -> SpeedSet:
+def speed_set(**changes):
     table = {"schema": 1, "id": "x", "title": "x", "language": "en", "count": 6, "ignore_eos": True, "sha256": "0" * 64}
     template = {"template": "readiness speed {number} {a} {b}", "pools": {"a": ["1", "2"], "b": ["x", "y", "z"]}}
     return SpeedSet.model_validate({**table, **template, **changes})
@@ -182,7 +179,7 @@ def test_a_missing_name_gets_one_message_with_the_nearest(call, message):
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A folder of the owner's own with one good prompt."""
     shutil.copy(PROMPTS / "coherence" / "zh_marker.toml", tmp_path)
     return tmp_path
@@ -198,7 +195,7 @@ def test_one_byte_changes_the_hash(folder):
     assert load_prompt("zh_marker", str(folder)).sha256 != load_prompt("zh_marker").sha256
 
 
-def _without(text: str, start: str, end: str) -> str:
+def _without(text, start, end):
     return text[: text.index(start)] + text[text.index(end) :]
 
 

@@ -1,7 +1,5 @@
 """The text checks: what passes, what fails, and what the message says."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

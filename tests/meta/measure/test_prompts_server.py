@@ -1,11 +1,7 @@
 """The prompts on a real server: the small models pass them while drafting, under the roughest KV type that owes them."""
 
-from __future__ import annotations
-
 import socket
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +11,6 @@ from fixtures.engine.process import EngineProcess, wait_until
 from fixtures.measure.checks import run_checks
 from fixtures.measure.prompts import load_prompt, load_speed_set
 from fixtures.models.registry import ensure_registry_model
-from fixtures.records.engine import Reply
 from llama_build import EngineRequest, build_engine
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
@@ -26,7 +21,7 @@ MAX_TOKENS = 64
 
 
 @contextmanager
-def served(model: str, kv: str, log: Path) -> Iterator[LlamaClient]:
+def served(model, kv, log):
     """A server with the local stand-ins' drafting. One thread: spinning threads crawl on a busy machine."""
     engine, path = build_engine(EngineRequest.named("pinned+tbq")), ensure_registry_model(model)
     with socket.socket() as probe:
@@ -43,23 +38,23 @@ def served(model: str, kv: str, log: Path) -> Iterator[LlamaClient]:
 
 
 @pytest.fixture(scope="module")
-def gemma(tmp_path_factory) -> Iterator[LlamaClient]:
+def gemma(tmp_path_factory):
     with served("gemma3-270m", "q4_0", tmp_path_factory.mktemp("gemma") / "server.log") as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def smollm(tmp_path_factory) -> Iterator[LlamaClient]:
+def smollm(tmp_path_factory):
     with served("smollm2-135m", "q8_0", tmp_path_factory.mktemp("smollm") / "server.log") as client:
         yield client
 
 
-def complete(client: LlamaClient, prompt_id: str, **changes: object) -> Reply:
+def complete(client, prompt_id, **changes):
     style = load_prompt(prompt_id).completion
     return client.completion(style.prompt, **{"n_predict": style.max_tokens, "stop": list(style.stop), **GREEDY, **changes})
 
 
-def converse(client: LlamaClient, prompt_id: str, **changes: object) -> Reply:
+def converse(client, prompt_id, **changes):
     style = load_prompt(prompt_id).chat
     return client.chat([message.model_dump() for message in style.messages], **{"max_tokens": style.max_tokens, **GREEDY, **changes})
 

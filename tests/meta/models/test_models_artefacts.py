@@ -1,10 +1,7 @@
 """A model file is complete and usable, or one paragraph says why not."""
 
-from __future__ import annotations
-
 import os
 import struct
-from pathlib import Path
 
 import gguf
 import numpy as np
@@ -13,25 +10,25 @@ import pytest
 from fixtures.models.artefacts import ArtefactError, GgufFacts, check_gguf, drafter_matches, model_sha256
 from fixtures.models.geometry import read_geometry
 from fixtures.models.gguf_header import read_header
-from fixtures.models.twins import TwinPaths, ensure_twin
+from fixtures.models.twins import ensure_twin
 
 
 @pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> TwinPaths:
+def twin(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         return ensure_twin("twin35", "geometry")
 
 
 @pytest.fixture
-def model(twin: TwinPaths, tmp_path: Path) -> Path:
+def model(twin, tmp_path):
     """A copy that a test may damage."""
     path = tmp_path / "model.gguf"
     path.write_bytes(twin.target.read_bytes())
     return path
 
 
-def refusal(path: Path) -> str:
+def refusal(path):
     """The message with which both readers refuse `path`; one paragraph that names the file."""
     with pytest.raises(ArtefactError) as from_check:
         check_gguf(path)
@@ -44,7 +41,7 @@ def refusal(path: Path) -> str:
     return message
 
 
-def write_gguf(path: Path, architecture: str = "llama", *, leave_out: str = "", vocabulary: int = 8, tensor_rows: int = 4) -> Path:
+def write_gguf(path, architecture="llama", *, leave_out="", vocabulary=8, tensor_rows=4):
     """A minimal llama-like GGUF; `leave_out` drops every key that ends so."""
     writer = gguf.GGUFWriter(None, architecture)
     writer.add_embedding_length(64)
@@ -65,7 +62,7 @@ def write_gguf(path: Path, architecture: str = "llama", *, leave_out: str = "", 
     return path
 
 
-def test_facts_of_a_target(twin: TwinPaths) -> None:
+def test_facts_of_a_target(twin):
     facts = check_gguf(twin.target)
     assert facts.model_dump(exclude={"path", "resolved", "parts", "size_bytes", "tensor_bytes", "tensor_count"}) == {
         "architecture": "gemma4",
@@ -85,14 +82,14 @@ def test_facts_of_a_target(twin: TwinPaths) -> None:
     assert GgufFacts.model_validate_json(facts.model_dump_json()) == facts
 
 
-def test_agrees_with_the_reference_reader(twin: TwinPaths) -> None:
+def test_agrees_with_the_reference_reader(twin):
     reader = gguf.GGUFReader(twin.target)
     facts = check_gguf(twin.target)
     assert facts.tensor_count == len(reader.tensors)
     assert facts.tensor_bytes == sum(int(t.n_bytes) for t in reader.tensors)
 
 
-def test_links_are_followed(twin: TwinPaths, tmp_path: Path) -> None:
+def test_links_are_followed(twin, tmp_path):
     first, second = tmp_path / "first.gguf", tmp_path / "second.gguf"
     first.symlink_to(twin.target)
     second.symlink_to(first)
@@ -100,38 +97,38 @@ def test_links_are_followed(twin: TwinPaths, tmp_path: Path) -> None:
     assert (facts.path, facts.resolved) == (second, twin.target.resolve())
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_missing_file(tmp_path):
     assert "does not exist" in refusal(tmp_path / "nowhere.gguf")
 
 
-def test_file_used_as_folder(model: Path) -> None:
+def test_file_used_as_folder(model):
     assert "does not exist" in refusal(model / "inside.gguf")
 
 
-def test_directory(tmp_path: Path) -> None:
+def test_directory(tmp_path):
     assert "is a directory" in refusal(tmp_path)
 
 
-def test_fifo_is_not_opened(tmp_path: Path) -> None:
+def test_fifo_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.gguf")
     assert "not a regular file" in refusal(tmp_path / "pipe.gguf")
 
 
-def test_dangling_link(tmp_path: Path) -> None:
+def test_dangling_link(tmp_path):
     link = tmp_path / "link.gguf"
     link.symlink_to(tmp_path / "gone.gguf")
     assert "dangling" in (message := refusal(link))
     assert "gone.gguf" in message
 
 
-def test_link_loop(tmp_path: Path) -> None:
+def test_link_loop(tmp_path):
     link = tmp_path / "a.gguf"
     link.symlink_to(tmp_path / "b.gguf")
     (tmp_path / "b.gguf").symlink_to(link)
     assert "loop" in refusal(link)
 
 
-def test_no_permission(model: Path) -> None:
+def test_no_permission(model):
     model.chmod(0)
     if os.geteuid() == 0:  # root reads everything, so look as somebody else
         for folder in model.parents:
@@ -146,7 +143,7 @@ def test_no_permission(model: Path) -> None:
     assert "may not be read" in message
 
 
-def test_empty_file(tmp_path: Path) -> None:
+def test_empty_file(tmp_path):
     (tmp_path / "empty.gguf").touch()
     assert "is empty" in refusal(tmp_path / "empty.gguf")
 
@@ -167,12 +164,12 @@ def test_empty_file(tmp_path: Path) -> None:
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "general.architecture"),
     ],
 )
-def test_other_content(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_other_content(tmp_path, content, expected):
     (tmp_path / "model.gguf").write_bytes(content)
     assert expected in refusal(tmp_path / "model.gguf")
 
 
-def test_one_missing_byte_is_seen(model: Path) -> None:
+def test_one_missing_byte_is_seen(model):
     needed = read_header(model).needed_bytes
     os.truncate(model, needed)
     check_gguf(model)
@@ -180,7 +177,7 @@ def test_one_missing_byte_is_seen(model: Path) -> None:
     assert f"is truncated: its 398 tensors need at least {needed} bytes, the file has {needed - 1}." in refusal(model)
 
 
-def test_every_cut_of_the_header_is_one_clear_message(model: Path, tmp_path: Path) -> None:
+def test_every_cut_of_the_header_is_one_clear_message(model, tmp_path):
     header = model.read_bytes()[:12_000]
     cut = tmp_path / "cut.gguf"
     for length in [*range(1, 64), *range(64, len(header), 397)]:
@@ -188,7 +185,7 @@ def test_every_cut_of_the_header_is_one_clear_message(model: Path, tmp_path: Pat
         refusal(cut)
 
 
-def test_garbled_header_never_escapes(model: Path) -> None:
+def test_garbled_header_never_escapes(model):
     rng = np.random.default_rng(7)
     original = bytearray(model.read_bytes())
     for _ in range(60):
@@ -201,17 +198,17 @@ def test_garbled_header_never_escapes(model: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["general.architecture", "embedding_length", "block_count", "tokenizer.ggml.model"])
-def test_missing_key_is_named(tmp_path: Path, key: str) -> None:
+def test_missing_key_is_named(tmp_path, key):
     path = write_gguf(tmp_path / "model.gguf", leave_out=key)
     with pytest.raises(ArtefactError, match=key):
         check_gguf(path)
 
 
-def test_file_type_falls_back_to_the_tensors(tmp_path: Path) -> None:
+def test_file_type_falls_back_to_the_tensors(tmp_path):
     assert check_gguf(write_gguf(tmp_path / "model.gguf")).file_type == "F16"
 
 
-def test_split_model(tmp_path: Path) -> None:
+def test_split_model(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "big.gguf", "llama", split_max_tensors=1)
     writer.add_embedding_length(64)
     writer.add_block_count(2)
@@ -246,7 +243,7 @@ def test_split_model(tmp_path: Path) -> None:
         check_gguf(renamed)
 
 
-def test_drafter_belongs_to_its_target(twin: TwinPaths) -> None:
+def test_drafter_belongs_to_its_target(twin):
     assert twin.drafter is not None
     target, drafter = check_gguf(twin.target), check_gguf(twin.drafter)
     assert drafter_matches(target, drafter) == ""
@@ -260,7 +257,7 @@ def test_drafter_belongs_to_its_target(twin: TwinPaths) -> None:
 
 
 @pytest.mark.parametrize("key", ["any.embedding_length_out", "any.n_embd_backbone", "any.assistant.backbone_hidden_size"])
-def test_target_width_has_other_names_in_forks(tmp_path: Path, key: str) -> None:
+def test_target_width_has_other_names_in_forks(tmp_path, key):
     writer = gguf.GGUFWriter(None, "any")
     writer.add_embedding_length(64)
     writer.add_block_count(2)
@@ -274,7 +271,7 @@ def test_target_width_has_other_names_in_forks(tmp_path: Path, key: str) -> None
 
 
 @pytest.mark.runtime
-def test_big_vocabulary_in_a_big_file(tmp_path: Path) -> None:
+def test_big_vocabulary_in_a_big_file(tmp_path):
     path = write_gguf(tmp_path / "model.gguf", vocabulary=262_144)
     with path.open("ab") as handle:
         handle.truncate(8 * 2**30)  # sparse; whoever touches tensor data would notice

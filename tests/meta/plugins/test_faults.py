@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 from support import child_session
+from support.child_session import Model
 from support.launcher import Faults
 
 from fixtures.engine.command import CommandLine
@@ -26,10 +27,10 @@ def engine():
     return build_engine(EngineRequest.named("pinned+tbq"))
 
 
-def finished(host, tmp_path, *args):
-    """A whole child session over the KV gates, checked for what every fault must leave intact."""
-    session = child_session.start(host, tmp_path / "reports", *(args or ("-m", "kv")))
-    session.status = session.wait()
+def finished(host, folder, status):
+    """A whole child session over the KV gates, checked for what every fault must leave intact: `good` comes last and is measured."""
+    session = child_session.start(host, folder / "reports", "-m", "kv")
+    assert session.wait() == status, session.output
     assert "Traceback" not in session.output, session.output
     assert "INTERNALERROR" not in session.output, session.output
     assert read_ledger(session.folder / "evidence.jsonl").problems == ()
@@ -37,77 +38,78 @@ def finished(host, tmp_path, *args):
     return session
 
 
-def test_truncated_gguf(tmp_path):
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(ensure_registry_model("smollm2-135m").read_bytes()[:20_000_000])
-    host = child_session.write_host(tmp_path, port=18400, other=f'target = {{ kind = "file", path = "{broken}" }}')
-    session = finished(host, tmp_path)
-    record = session.record("KV-1", "other-q8")
-    assert (session.status, record["status"]) == (75, "blocked")
-    assert "broken.gguf" in record["reason"]
-    assert "truncated" in record["reason"]
-
-
-def test_missing_drafter(tmp_path):
-    twin = ensure_twin("twin42", "scripted")
-    other = f'target = {{ kind = "file", path = "{twin.target}" }}\ndrafter = {{ kind = "file", path = "{tmp_path}/none.gguf" }}'
-    host = child_session.write_host(tmp_path, port=18405, other=other, speculation="mtp_block = 3")
-    session = finished(host, tmp_path)
-    record = session.record("KV-1", "other-q8")
-    assert (session.status, record["status"]) == (75, "blocked")
-    assert "drafter of other" in record["reason"]
-    assert "none.gguf" in record["reason"]
-
-
-def test_taken_port(tmp_path):
-    host = child_session.write_host(tmp_path, port=18410)
-    with socket.create_server(("127.0.0.1", 18412)):
-        session = finished(host, tmp_path)
-    record = session.record("KV-1", "other-q8")
-    assert (session.status, record["status"]) == (75, "blocked")
-    assert "port 18412 is taken by" in record["reason"]
-    assert str(os.getpid()) in record["reason"]
-
-
-def test_old_server_still_answering(tmp_path, engine):
-    model = ensure_registry_model("smollm2-135m")
-    command = [str(engine.server), "-m", str(model), "--port", "18417", "-c", "512", "-np", "1"]
-    with (tmp_path / "old.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as old:
+@pytest.fixture(scope="module")
+def blocked(tmp_path_factory, engine):
+    """A session over four candidates that cannot be launched; with the server that answers on the port of the last one."""
+    folder = tmp_path_factory.mktemp("blocked")
+    smollm2, twin = ensure_registry_model("smollm2-135m"), ensure_twin("twin42", "scripted")
+    (folder / "broken.gguf").write_bytes(smollm2.read_bytes()[:20_000_000])
+    no_drafter = f'target = {{ kind = "file", path = "{twin.target}" }}\ndrafter = {{ kind = "file", path = "{folder}/none.gguf" }}'
+    models = {
+        "truncated": Model(f'target = {{ kind = "file", path = "{folder}/broken.gguf" }}'),
+        "drafterless": Model(no_drafter, "mtp_block = 3"),
+        "taken": Model(),
+        "answered": Model(),
+        "good": Model(),
+    }
+    host = child_session.write_host(folder, port=18400, models=models)
+    command = [str(engine.server), "-m", str(smollm2), "--port", "18404", "-c", "512", "-np", "1", "-t", "1"]
+    log = folder / "old.log"
+    with log.open("wb") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as old, socket.create_server(("127.0.0.1", 18403)):
         try:
-            while "listening" not in (tmp_path / "old.log").read_text() and old.poll() is None:
+            while "listening" not in log.read_text() and old.poll() is None:
                 time.sleep(0.1)
-            session = finished(child_session.write_host(tmp_path, port=18415), tmp_path)
+            session = finished(host, folder, 75)
             assert old.poll() is None
         finally:
             old.kill()
-    record = session.record("KV-1", "other-q8")
-    assert (session.status, record["status"]) == (75, "blocked")
-    assert f"port 18417 is taken by llama-server (pid {old.pid}" in record["reason"]
+    return session, old.pid
 
 
-def test_refused_flag(tmp_path):
-    config = child_session.faulty_engine(tmp_path / "engine", Faults(only="other.gguf", flags={"--no-such-flag": ""}))
-    host = child_session.write_host(tmp_path, port=18420, recipe="path", engine=config, other=child_session.own_copy(tmp_path))
-    session = finished(host, tmp_path)
-    record = session.record("KV-1", "other-q8")
-    assert (session.status, record["status"]) == (1, "error")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("truncated", ("broken.gguf", "truncated")),
+        ("drafterless", ("drafter of drafterless", "none.gguf")),
+        ("taken", ("port 18403 is taken by", f"{os.getpid()}")),
+        ("answered", ("port 18404 is taken by llama-server (pid {old}",)),
+    ],
+)
+def test_what_cannot_be_launched_is_blocked(blocked, name, said):
+    session, old = blocked
+    record = session.record("KV-1", f"{name}-q8")
+    assert record["status"] == "blocked"
+    for part in said:
+        assert part.format(old=old) in record["reason"]
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """A session over an engine that refuses a flag of one candidate, and with the next one never gets ready."""
+    folder = tmp_path_factory.mktemp("failed")
+    refusing = Faults(only="--port 18421", flags={"--no-such-flag": ""})
+    config = child_session.faulty_engine(folder / "engine", refusing, Faults(only="--port 18422", instead=("sleep", "1000")))
+    models = dict.fromkeys(("refused", "silent", "good"), Model())
+    host = child_session.write_host(folder, port=18420, recipe="path", engine=config, models=models, ready_timeout_s=15.0)
+    return finished(host, folder, 1)
+
+
+def test_refused_flag(failed):
+    record = failed.record("KV-1", "refused-q8")
+    assert record["status"] == "error"
     assert "llama-server did not start: exit status 1" in record["reason"]
     assert "--no-such-flag" in record["reason"]  # the server's own last lines
 
 
-def test_server_that_never_gets_ready(tmp_path):
-    config = child_session.faulty_engine(tmp_path / "engine", Faults(only="other.gguf", instead=("sleep", "1000")))
-    other = child_session.own_copy(tmp_path)
-    host = child_session.write_host(tmp_path, port=18425, recipe="path", engine=config, other=other, ready_timeout_s=15.0)
-    session = finished(host, tmp_path)
-    record = session.record("KV-1", "other-q8")
-    assert (session.status, record["status"]) == (1, "error")
+def test_server_that_never_gets_ready(failed):
+    record = failed.record("KV-1", "silent-q8")
+    assert record["status"] == "error"
     assert "was not ready within 15 s" in record["reason"]
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
 
 
 def test_dead_server(tmp_path):
-    host = child_session.write_host(tmp_path, port=18430, requests=40)
+    host = child_session.write_host(tmp_path, port=18430, requests=12)
     session = child_session.start(host, tmp_path / "reports", "-m", "kv or tps or stability")
     victim = session.wait_for_launch(1)
     while not any(r["requirement"] == "KV-1" for r in session.records()):

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here: DEP-1 would be blocked"),
 ]
 
-PORT = 18620
+PORT = 18780
 STATES = {"passing": "PASS", "failing": "FAIL", "waived": "WAIVED", "blocked": "BLOCKED", "invalid": "INVALID"}
 SIGNOFFS = {"passing": "READY", "failing": "NOT READY", "waived": "READY", "blocked": "INCOMPLETE", "invalid": "INCOMPLETE"}
 PAGES = {"en": "index.html", "zh-TW": "index.zh-TW.html"}
@@ -44,22 +45,12 @@ expires = "{expires}"
 
 def write_host(folder):
     """Five candidates on one small model; two of them owe a speed that no machine has. The one that noise voids comes last."""
-    fields = {"name": f"meta{PORT}", "port": PORT, "lock": folder / "run.lock", "recipe": "pinned+tbq", "engine": "", "other": ""}
-    text = (
-        child_session.HOST.format(**fields, requests=4, ready_timeout_s=60.0)
-        .partition("[goal]")[0]
-        .replace("max_tokens = 32", "max_tokens = 16")
-    )
-    text += f"[goal]\nmodels = {json.dumps([*STATES])}\n[goal.chosen]\n" + "".join(f'{name} = "{name}-q8"\n' for name in STATES)
-    for name in STATES:
-        text += f'[models.{name}]\ntitle = "SmolLM2"\n{child_session.SMOLLM2}\napi = "chat"\n'
-    for offset, name in enumerate(STATES, 1):
-        ports = {"test_port": PORT + offset, "service_port": PORT + 10 + offset}
-        entry = child_session.CANDIDATE.format(name=fields["name"], model=name, speculation=child_session.NGRAM, **ports)
-        unreachable = entry.replace("decode_tps = { reference = 0.1", "decode_tps = { reference = 5000.0")
-        text += unreachable if name in ("failing", "waived") else entry
-    file = folder / f"{fields['name']}.toml"
-    file.write_text(text)
+    file = child_session.write_host(folder, port=PORT, models=dict.fromkeys(STATES, child_session.Model()))
+    head, *entries = file.read_text().replace("max_tokens = 32", "max_tokens = 16").split("\n[[candidates]]\n")
+    for name, entry in zip(STATES, entries, strict=True):
+        owed = "reference = 5000.0" if name in ("failing", "waived") else "reference = 0.1"
+        head += "\n[[candidates]]\n" + entry.replace("decode_tps = { reference = 0.1", f"decode_tps = {{ {owed}")
+    file.write_text(head)
     return file
 
 
@@ -83,6 +74,13 @@ class Five:
         self.output, self.folder = session.output, session.folder
         self.verdict = json.loads((self.folder / "verdict.json").read_text())
         self.again = f"pytest --host={self.host} --waivers={waivers} --reports={self.reports}"
+
+    @property
+    def settled(self):
+        """What pytest counts once the blocked candidate can be launched: as of the passing one, which owes the same."""
+        (gates,) = [candidate["gates"] for candidate in self.verdict["candidates"] if candidate["candidate"] == "passing-q8"]
+        verdicts = Counter(gate["judgement"]["verdict"] for gate in gates)
+        return f"{verdicts['PASS']} passed, {verdicts['BLOCKED']} skipped"
 
     @property
     def commands(self):
@@ -234,7 +232,7 @@ def test_terminal_and_chat_say_the_same(five):
     ("name", "status", "said"),
     [
         ("failing", 1, "FAIL: failing-q8 TPS-1"),
-        ("blocked", 0, "16 passed, 2 skipped"),
+        ("blocked", 0, "{settled}"),
         ("invalid", 0, "2 passed"),
         ("waived", 0, "waived-q8 TPS-1: waiver by Ann"),
     ],
@@ -246,6 +244,6 @@ def test_the_command_does_what_its_reader_needs(five, name, status, said):
     command = [sys.executable, "-m", "pytest", *arguments, "-p", "no:cacheprovider"]
     ended = subprocess.run(command, cwd=child_session.ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == status, ended.stdout
-    assert said in " ".join(ended.stdout.split())
+    assert said.format(settled=five.settled) in " ".join(ended.stdout.split())
     newest = max(path for path in Path(five.reports).iterdir() if path.is_dir())
     assert newest != five.folder, "its evidence joins that of the run whose page it was copied from"

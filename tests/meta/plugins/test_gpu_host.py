@@ -46,7 +46,7 @@ def test_a_silent_fall_back_to_the_cpu_is_not_ready(tmp_path):
     stub.mkdir()
     (stub / "pynvml.py").write_text(STUB)
     engine = child_session.faulty_engine(tmp_path / "engine", Faults(only="other.gguf", says=NO_GPU))
-    host = child_session.write_host(tmp_path, port=18640, recipe="path", engine=engine, other=child_session.own_copy(tmp_path))
+    host = child_session.write_host(tmp_path, port=18730, recipe="path", engine=engine, other=child_session.own_copy(tmp_path))
     host.write_text(host.read_text().replace("context = 2048\n", "context = 2048\ngpu_layers = 99\n"))
     session = child_session.start(host, tmp_path / "reports", "-m", "kv or coherence or stability", env={"PYTHONPATH": str(stub)})
     assert session.wait() == 1, session.output

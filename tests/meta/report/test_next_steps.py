@@ -1,7 +1,5 @@
 """Everything open has its next command, complete and ready to be copied."""
 
-from __future__ import annotations
-
 from support.report_pages import blocks_of, page_of, summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
 
@@ -12,7 +10,7 @@ from fixtures.report.markdown import render_markdown
 from fixtures.report.terminal import render_terminal
 
 
-def test_each_state_has_its_right_next_command() -> None:
+def test_each_state_has_its_right_next_command():
     steps = {(step.candidates, step.verdict): step for step in summed(five_states().verdict).steps}
     blocked = steps[("31b-k3v3",), Verdict.BLOCKED]
     assert blocked.commands == ("pytest --host dgx -m audit -k 31b-k3v3", "pytest --host dgx -k 31b-k3v3")
@@ -29,14 +27,14 @@ def test_each_state_has_its_right_next_command() -> None:
     assert not [step for step in steps.values() if {"26b-k3v4", "e4b-k3v3"} & set(step.candidates)], "passing and waived are not open"
 
 
-def test_a_blocker_that_candidates_share_is_one_step_and_comes_first() -> None:
+def test_a_blocker_that_candidates_share_is_one_step_and_comes_first():
     states = {**FIVE_STATES, "e4b-k3v4": Verdict.BLOCKED}
     first = summed(run_of(host_of("dgx"), states).verdict).steps[0]
     assert first.candidates == ("31b-k3v3", "e4b-k3v4")
     assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
 
 
-def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own() -> None:
+def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own():
     verdict = five_states().verdict
     advised = f"{PORT_TAKEN}; or wait until it has gone"
     (blocked,) = [candidate for candidate in verdict.candidates if candidate.candidate == "31b-k3v3"]
@@ -52,24 +50,24 @@ def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own() -> No
     assert [step.reasons for step in after] == [(advised,)], "the reason that says most stands for all"
 
 
-def test_what_has_not_run_is_one_command_a_candidate() -> None:
+def test_what_has_not_run_is_one_command_a_candidate():
     steps = summed(run_of(host_of("dgx"), {"26b-k3v4": Verdict.NOT_RUN}).verdict).steps
     assert [step.commands for step in steps] == [("pytest --host dgx -k 26b-k3v4",)]
 
 
-def test_an_undecided_model_is_a_next_step() -> None:
+def test_an_undecided_model_is_a_next_step():
     steps = next(block for block in blocks_of(page_of(five_states()), "runbook") if isinstance(block, Steps)).steps
     assert [step.candidate for step in steps if step.verdict is None] == ["gemma4-31b"]
 
 
-def test_what_a_waiver_lets_through_comes_last_with_its_end_and_the_command_that_measures_it() -> None:
+def test_what_a_waiver_lets_through_comes_last_with_its_end_and_the_command_that_measures_it():
     waived = next(block for block in blocks_of(page_of(five_states()), "runbook") if isinstance(block, Steps)).steps[-1]
     assert (waived.candidate, waived.verdict) == ("e4b-k3v3", Verdict.WAIVED)
     assert waived.commands == ("pytest --host dgx -m tps -k e4b-k3v3 --fresh",)
     assert "until 2026-12-01T00:00Z" in repr(waived.reasons)
 
 
-def test_commands_repeat_what_the_run_was_given() -> None:
+def test_commands_repeat_what_the_run_was_given():
     sample = five_states()
     options = ("--host=/etc/my box.toml", "--waivers=/etc/w.toml", "--reports=/srv/reports")
     page = page_of(sample, manifest=sample.manifest.model_copy(update={"options": options}))
@@ -83,6 +81,6 @@ def test_commands_repeat_what_the_run_was_given() -> None:
     assert f"`{commands[0]}`" in render_markdown(summed(sample.verdict, options))
 
 
-def test_commands_are_quoted_for_the_shell() -> None:
+def test_commands_are_quoted_for_the_shell():
     verdict = five_states().verdict.model_copy(update={"host": "a b; rm -rf /"})
     assert summed(verdict).steps[0].commands[0] == "pytest --host 'a b; rm -rf /' -m audit -k 31b-k3v3"

@@ -1,13 +1,7 @@
 """The page in a real browser: nothing overflows, the verdict needs no scrolling, links unfold what they point to, paper cuts no table."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
-from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, host_of, run_of
+from support.report_sample import ANSWERS, FIVE_STATES, five_states, host_of, run_of
 
 from fixtures.catalog.load import load_requirements
 from fixtures.report.html import render_page
@@ -20,7 +14,7 @@ A4_WIDTH_PX = 703  # 210 mm less the margins, at 96 px an inch
 pytestmark = pytest.mark.runtime
 
 
-def many_requirements() -> Sample:
+def many_requirements():
     base = load_requirements()
     requirements = [base[n % len(base)].model_copy(update={"id": f"{base[n % len(base)].id.split('-')[0]}-{n + 100}"}) for n in range(60)]
     return run_of(host_of("dgx"), FIVE_STATES, requirements=requirements)
@@ -36,7 +30,7 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("pages")
     for name, (sample, lang) in PAGES.items():
         (made / f"{name}.html").write_text(render_page(build_page(**sample._asdict(), lang=lang)), "utf-8")
@@ -44,12 +38,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_page(browser: Any, folder: Path) -> Iterator[Any]:
+def open_page(browser, folder):
     """Opens a page of `folder`; fails the test on script errors, console messages and requests for anything but the page."""
-    contexts: list[Any] = []
-    seen: list[str] = []
+    contexts = []
+    seen = []
 
-    def opened(name: str, size: tuple[int, int] = (1280, 800), scheme: str = "light", fragment: str = "") -> Any:
+    def opened(name, size=(1280, 800), scheme="light", fragment=""):
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
@@ -67,14 +61,14 @@ def open_page(browser: Any, folder: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", PAGES)
-def test_nothing_overflows_sideways(open_page: Any, name: str, size: tuple[int, int]) -> None:
+def test_nothing_overflows_sideways(open_page, name, size):
     page = open_page(name, size)
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     width, inner = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert width <= inner
 
 
-def test_the_check_for_overflow_can_fail(open_page: Any) -> None:
+def test_the_check_for_overflow_can_fail(open_page):
     page = open_page("five-en", SIZES[1])
     page.evaluate("document.querySelector('#headline').style.width = '900px'")
     assert page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -82,7 +76,7 @@ def test_the_check_for_overflow_can_fail(open_page: Any) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", PAGES)
-def test_verdict_and_matrix_are_seen_without_scrolling(open_page: Any, name: str, size: tuple[int, int]) -> None:
+def test_verdict_and_matrix_are_seen_without_scrolling(open_page, name, size):
     page = open_page(name, size)
     for selector in ("#headline", ".coverage", ".screen .matrix tbody tr:last-child th a"):
         box = page.locator(selector).last.bounding_box()
@@ -93,7 +87,7 @@ def test_verdict_and_matrix_are_seen_without_scrolling(open_page: Any, name: str
     assert 0 <= sign["x"] < sign["x"] + sign["width"] <= size[0]
 
 
-def test_hostile_answers_run_nothing(open_page: Any) -> None:
+def test_hostile_answers_run_nothing(open_page):
     page = open_page("hostile-en")
     assert "owned" not in page.title()
     assert page.locator("script, img").count() == 0
@@ -101,7 +95,7 @@ def test_hostile_answers_run_nothing(open_page: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["five-en", "five-zh-TW"])
-def test_a_number_leads_to_its_record_unfolded(open_page: Any, name: str) -> None:
+def test_a_number_leads_to_its_record_unfolded(open_page, name):
     page = open_page(name)
     target = page.locator("#speed a.num").first
     fragment = target.get_attribute("href")
@@ -112,27 +106,27 @@ def test_a_number_leads_to_its_record_unfolded(open_page: Any, name: str) -> Non
     assert 0 <= box["y"] < 800
 
 
-def test_a_link_from_the_matrix_unfolds_the_gate_of_a_ready_candidate(open_page: Any) -> None:
+def test_a_link_from_the_matrix_unfolds_the_gate_of_a_ready_candidate(open_page):
     page = open_page("five-en", fragment="#g-26b-k3v4-TPS-1")
     assert page.locator("[id='g-26b-k3v4-TPS-1']").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
-def test_every_text_has_enough_contrast(open_page: Any, size: tuple[int, int], scheme: str) -> None:
+def test_every_text_has_enough_contrast(open_page, size, scheme):
     page = open_page("five-en", size, scheme)
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     assert page.evaluate(POOR_CONTRAST) == []
 
 
-def test_the_check_for_contrast_can_fail(open_page: Any) -> None:
+def test_the_check_for_contrast_can_fail(open_page):
     page = open_page("five-en")
     page.evaluate("document.querySelector('.reason').style.color = '#bbb'")
     assert page.evaluate(POOR_CONTRAST) != []
 
 
 @pytest.mark.parametrize("name", ["five-en", "five-zh-TW"])
-def test_paper_is_a4_and_cuts_nothing_off(open_page: Any, name: str, tmp_path: Path) -> None:
+def test_paper_is_a4_and_cuts_nothing_off(open_page, name, tmp_path):
     page = open_page(name, (A4_WIDTH_PX, 1000))
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") <= A4_WIDTH_PX
@@ -144,7 +138,7 @@ def test_paper_is_a4_and_cuts_nothing_off(open_page: Any, name: str, tmp_path: P
     assert b"/MediaBox [0 0 594.95996 841.91998]" in data or b"/MediaBox [0 0 595" in data
 
 
-def test_paper_shows_all_sixty_requirements(browser: Any, tmp_path: Path) -> None:
+def test_paper_shows_all_sixty_requirements(browser, tmp_path):
     file = tmp_path / "many.html"
     file.write_text(render_page(build_page(**many_requirements()._asdict())), "utf-8")
     context = browser.new_context(viewport={"width": A4_WIDTH_PX, "height": 1000})

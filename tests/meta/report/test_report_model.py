@@ -1,63 +1,45 @@
 """The page as data: nothing is headed as ready that is not."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.report_pages import blocks_of, flat, page_of, seqs, summed
-from support.report_sample import FIVE_STATES, LINKS, five_states, host_of, run_of
+from support.report_pages import blocks_of, page_of, seqs, summed
+from support.report_sample import FIVE_STATES, LINKS, altered, five_states, host_of, run_of, with_gate
 
 from fixtures.catalog.candidate import Role
 from fixtures.catalog.load import load_requirements
-from fixtures.catalog.requirement import Requirement, Tier
-from fixtures.records.signoff import CandidateSignOff, GateVerdict, RunVerdict
+from fixtures.catalog.requirement import Tier
+from fixtures.records.signoff import GateVerdict
 from fixtures.records.verdict import Judgement, SignOff, Verdict
-from fixtures.report.blocks import Chart, Column, Section, Table
+from fixtures.report.blocks import Table
 from fixtures.report.dossier import open_dossier
 from fixtures.report.errors import ReportError
 from fixtures.report.honesty import Headline, doubts, headline, sign_of
 from fixtures.report.inline import File, Msg
 from fixtures.report.markdown import render_markdown
 from fixtures.report.parts.provenance import reused_line
-from fixtures.report.strings import strings
 from fixtures.report.terminal import render_terminal
 
 READY = run_of(host_of("dgx"), {})
 
 
-def altered(verdict: RunVerdict, candidate_id: str, **changes: Any) -> RunVerdict:
-    """`verdict` with one candidate changed, its sign-offs as they were."""
-    candidates = tuple(c.model_copy(update=changes) if c.candidate == candidate_id else c for c in verdict.candidates)
-    return verdict.model_copy(update={"candidates": candidates})
-
-
-def with_gate(verdict: RunVerdict, candidate_id: str, requirement: str, **changes: Any) -> RunVerdict:
-    """`verdict` with the gates of one requirement changed, its sign-offs as they were."""
-    candidate = next(c for c in verdict.candidates if c.candidate == candidate_id)
-    gates = tuple(gate.model_copy(update=changes) if gate.requirement == requirement else gate for gate in candidate.gates)
-    return altered(verdict, candidate_id, gates=gates)
-
-
-def test_a_clean_full_run_is_headed_ready() -> None:
+def test_a_clean_full_run_is_headed_ready():
     page = page_of(READY)
     assert page.banner.headline == Headline.READY
     assert page.banner.doubts == ()
     assert page.banner.next_command == ""
 
 
-def test_five_states_are_not_ready_and_five_distinct_states() -> None:
+def test_five_states_are_not_ready_and_five_distinct_states():
     page = page_of(five_states())
     assert page.banner.headline == Headline.NOT_READY
     shown = {cell.verdict for group in page.matrix.groups for row in group.rows for cell in row.cells}
     assert shown == {Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.BLOCKED, Verdict.WAIVED, None}
 
 
-def test_a_partial_run_is_never_headed_ready() -> None:
+def test_a_partial_run_is_never_headed_ready():
     page = page_of(run_of(host_of("dgx"), {}, full_scope=False))
     assert page.banner.headline == Headline.PARTIAL
     assert page.banner.partial
@@ -65,7 +47,7 @@ def test_a_partial_run_is_never_headed_ready() -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INVALID, Verdict.BLOCKED, Verdict.NOT_RUN])
-def test_a_master_called_ready_over_an_open_gate_is_refused(verdict: Verdict) -> None:
+def test_a_master_called_ready_over_an_open_gate_is_refused(verdict):
     wrong = with_gate(READY.verdict, "31b-k3v3", "COH-1", judgement=Judgement(verdict=verdict, reason="planted"))
     assert wrong.master == SignOff.READY
     assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
@@ -75,7 +57,7 @@ def test_a_master_called_ready_over_an_open_gate_is_refused(verdict: Verdict) ->
     assert page.matrix.groups[0].rows[0].sign.signoff == SignOff.INCOMPLETE
 
 
-def test_a_pass_whose_record_is_missing_is_refused() -> None:
+def test_a_pass_whose_record_is_missing_is_refused():
     sample = READY
     lost = next(record for record in sample.evidence if (record.candidate, record.requirement) == ("26b-k3v4", "TPS-1"))
     page = page_of(sample, evidence=[record for record in sample.evidence if record.seq != lost.seq])
@@ -83,7 +65,7 @@ def test_a_pass_whose_record_is_missing_is_refused() -> None:
     assert [doubt.key for doubt in page.banner.doubts] == ["doubt.no_record"]
 
 
-def test_advisory_passes_alone_make_nothing_ready() -> None:
+def test_advisory_passes_alone_make_nothing_ready():
     sample = READY
     candidate = sample.verdict.candidates[0]
     advisory = tuple(gate.model_copy(update={"tier": Tier.ADVISORY}) for gate in candidate.gates)
@@ -92,7 +74,7 @@ def test_advisory_passes_alone_make_nothing_ready() -> None:
     assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
 
 
-def test_an_advisory_failure_takes_nothing_away() -> None:
+def test_an_advisory_failure_takes_nothing_away():
     failed = with_gate(READY.verdict, "31b-k3v3", "KV-4", judgement=Judgement(verdict=Verdict.FAIL, reason="advisory"))
     assert headline(failed, seqs(failed)) == Headline.READY
     assert summed(failed).steps == ()
@@ -106,7 +88,7 @@ def test_an_advisory_failure_takes_nothing_away() -> None:
         ({"models": {"gemma4-31b": "31b-k3v4"}}, "doubt.lane_not_ready"),  # a comparison row
     ],
 )
-def test_a_master_called_ready_without_its_lanes_is_refused(changes: dict[str, Any], doubt: str) -> None:
+def test_a_master_called_ready_without_its_lanes_is_refused(changes, doubt):
     wrong = READY.verdict.model_copy(update=changes)
     assert headline(wrong, seqs(wrong)) == Headline.INCOMPLETE
     assert [found.key for found in doubts(wrong, seqs(wrong))] == [doubt]
@@ -126,9 +108,7 @@ _GATES = st.lists(
 
 
 @given(gates=_GATES, role=st.sampled_from(list(Role)), full_scope=st.booleans(), records=st.sets(st.integers(min_value=1, max_value=3)))
-def test_whatever_is_claimed_green_means_every_required_gate_is_through(
-    gates: tuple[GateVerdict, ...], role: Role, full_scope: bool, records: set[int]
-) -> None:
+def test_whatever_is_claimed_green_means_every_required_gate_is_through(gates, role, full_scope, records):
     base = READY.verdict
     candidate = base.candidates[0].model_copy(update={"gates": gates, "role": role, "signoff": SignOff.READY})
     claimed = base.model_copy(update={"candidates": (candidate,), "models": {"m": candidate.candidate}, "full_scope": full_scope})
@@ -139,44 +119,7 @@ def test_whatever_is_claimed_green_means_every_required_gate_is_through(
     assert (headline(claimed, records) == Headline.READY) == good
 
 
-def test_columns_come_from_the_requirement_list_alone() -> None:
-    invented = [
-        Requirement(id=f"NEW-{number}", title=f"t{number}", must="MUST", marker="stability", tier="required", runtime=False, area="a",
-                    identity=(), source="test")
-        for number in (1, 2)
-    ]  # fmt: skip
-    page = page_of(run_of(host_of("dgx"), {}, requirements=invented))
-    assert [column.requirement for column in page.matrix.columns] == ["NEW-1", "NEW-2"]
-    assert all(cell.verdict == Verdict.PASS for group in page.matrix.groups for row in group.rows for cell in row.cells)
-
-
-def test_required_columns_stand_before_advisory_ones_and_comparison_rows_last() -> None:
-    matrix = page_of(five_states()).matrix
-    advisory = [column.advisory for column in matrix.columns]
-    assert advisory == sorted(advisory)
-    assert [group.role for group in matrix.groups] == [Role.PROMOTED, Role.COMPARISON]
-    assert matrix.groups[1].rows[0].sign.comparison
-
-
-def test_a_gate_of_an_unlisted_requirement_still_shows() -> None:
-    sample = READY
-    candidate = sample.verdict.candidates[0]
-    stray = candidate.gates[0].model_copy(update={"requirement": "XXX-9", "judgement": Judgement(verdict=Verdict.FAIL, reason="stray")})
-    page = page_of(sample, verdict=altered(sample.verdict, candidate.candidate, gates=(*candidate.gates, stray)))
-    assert "XXX-9" in [column.requirement for column in page.matrix.columns]
-
-
-def test_cases_are_summed_to_the_worst_with_their_count() -> None:
-    page = page_of(five_states())
-    at = [column.requirement for column in page.matrix.columns].index("COH-1")
-    cells = {row.candidate: row.cells[at] for group in page.matrix.groups for row in group.rows}
-    assert (cells["26b-k3v3"].verdict, cells["26b-k3v3"].count) == (Verdict.FAIL, "1/3")
-    assert (cells["26b-k3v4"].verdict, cells["26b-k3v4"].count) == (Verdict.PASS, "3/3")
-    assert cells["31b-k3v4"].verdict is None
-    assert "comparison row" in cells["31b-k3v4"].exempt
-
-
-def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands() -> None:
+def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands():
     sample = five_states()
     signs = {row.candidate: row.sign for group in page_of(sample).matrix.groups for row in group.rows}
     assert [name for name, sign in signs.items() if sign.waived] == ["e4b-k3v3"]
@@ -185,55 +128,14 @@ def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands() -> None:
     assert "READY (by waiver)" in render_terminal(summed(sample.verdict), 200)
 
 
-def test_rows_that_are_never_promoted_stand_in_a_section_of_their_own() -> None:
-    table = next(block for block in blocks_of(page_of(five_states()), "others") if isinstance(block, Table))
-    assert [group.title.id for group in table.groups if group.title] == ["control", "reference", "side", "withdrawn"]
-    text = repr([section for section in page_of(five_states()).sections if section.id in {"speed", "candidates"}])
-    assert "seed-prime" not in text
-    assert "26b-canary" not in text
-
-
-def test_speed_chart_shows_limit_spread_and_verdict() -> None:
-    chart = next(block for block in blocks_of(page_of(five_states()), "speed") if isinstance(block, Chart))
-    row = next(row for row in chart.rows if row.label == "26b-k3v3")
-    bar = row.bars[0]
-    assert row.verdict == Verdict.FAIL
-    assert row.limit_pct is not None
-    assert bar.value_pct < row.limit_pct
-    assert bar.interval_pct is not None
-    assert bar.interval_pct[0] < bar.value_pct < bar.interval_pct[1]
-    assert len(bar.points_pct) == 6
-
-
-def test_a_limit_of_something_else_is_not_drawn_into_the_speed_chart() -> None:
-    sample = five_states()
-    varied = Judgement(verdict=Verdict.INVALID, reason="requests vary by 6 %", measured=6.0, limit=4.0, margin=-2.0, unit="%")
-    page = page_of(sample, verdict=with_gate(sample.verdict, "26b-k3v3", "TPS-1", judgement=varied))
-    chart = next(block for block in blocks_of(page, "speed") if isinstance(block, Chart))
-    row = next(row for row in chart.rows if row.label == "26b-k3v3")
-    assert (row.limit_pct, row.limit_text) == (None, "")
-
-
-def test_every_column_of_ours_has_a_title() -> None:
-    known = strings("en").messages
-    columns = [column for section in page_of(five_states()).sections for column in _columns(section) if section.id != "audit"]
-    assert {column.key for column in columns if column.title is None and f"column.{column.key}" not in known} == set()
-
-
-def _columns(section: Section) -> Iterator[Column]:
-    for block in flat(section.blocks):
-        if isinstance(block, Table):
-            yield from block.columns
-
-
-def test_a_run_without_any_evidence_can_be_shown() -> None:
+def test_a_run_without_any_evidence_can_be_shown():
     sample = run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.NOT_RUN))
     page = page_of(sample, launches=())
     assert page.banner.headline == Headline.INCOMPLETE
     assert "speed" in [section.id for section in page.sections], "gates that did not run are listed, not left out"
 
 
-def test_records_with_nothing_that_is_expected_can_be_shown() -> None:
+def test_records_with_nothing_that_is_expected_can_be_shown():
     sample = five_states()
     bare = [record.model_copy(update={"measured": {}, "raw": {}}) for record in sample.evidence]
     odd = [
@@ -243,7 +145,7 @@ def test_records_with_nothing_that_is_expected_can_be_shown() -> None:
     assert page_of(sample, evidence=odd).matrix == page_of(sample).matrix
 
 
-def test_a_log_is_the_one_the_record_names_or_that_of_its_launch() -> None:
+def test_a_log_is_the_one_the_record_names_or_that_of_its_launch():
     sample = five_states()
     dossier = open_dossier(sample.manifest, sample.verdict, sample.evidence, sample.launches, LINKS)
     by_requirement = {record.requirement: record for record in sample.evidence if record.candidate == "26b-k3v4"}
@@ -260,7 +162,7 @@ def test_a_log_is_the_one_the_record_names_or_that_of_its_launch() -> None:
     assert dossier.log(early) is None, "a launch after the measurement is not its server"
 
 
-def test_reused_evidence_says_since_when_and_leads_to_its_run() -> None:
+def test_reused_evidence_says_since_when_and_leads_to_its_run():
     record = next(record for record in five_states().evidence if record.reused_from)
     date, origin = reused_line(record)
     assert isinstance(date, Msg)
@@ -272,7 +174,7 @@ def test_reused_evidence_says_since_when_and_leads_to_its_run() -> None:
     assert not [part for part in strange if isinstance(part, File)]
 
 
-def test_stale_evidence_is_listed_with_what_changed() -> None:
+def test_stale_evidence_is_listed_with_what_changed():
     sample = five_states()
     earlier = {"run": "20261101T000000Z-dgx-1", "seq": 7, "changed": ["engine", "corpus"]}
     evidence = [
@@ -284,21 +186,21 @@ def test_stale_evidence_is_listed_with_what_changed() -> None:
     assert "engine, corpus" in repr(table.groups[0].rows)
 
 
-def test_waivers_are_listed_with_who_why_and_until_when() -> None:
+def test_waivers_are_listed_with_who_why_and_until_when():
     table = next(block for block in blocks_of(page_of(five_states()), "waivers") if isinstance(block, Table))
     said = repr(table.groups[0].rows)
     assert all(part in said for part in ("e4b-k3v3", "TPS-1", "the owner", "2026-12-01T00:00Z", "noisy run is accepted"))
     assert "waivers" not in [section.id for section in page_of(run_of(host_of("local"), {})).sections]
 
 
-def test_a_log_name_cannot_become_another_link() -> None:
+def test_a_log_name_cannot_become_another_link():
     sample = five_states()
     dossier = open_dossier(sample.manifest, sample.verdict, sample.evidence, sample.launches, {})
     assert dossier.log_file("javascript:alert(1)").href == "javascript%3Aalert%281%29"
     assert dossier.log_file('a"b<c>\ud800.log').href == "a%22b%3Cc%3E%5Cud800.log"
 
 
-def test_a_launch_that_was_recorded_twice_is_one_process() -> None:
+def test_a_launch_that_was_recorded_twice_is_one_process():
     sample = five_states()
     begun = sample.launches[0].model_copy(update={"ended": None, "exit_status": None})
     dossier = open_dossier(sample.manifest, sample.verdict, sample.evidence, (begun, *sample.launches), LINKS)
@@ -308,30 +210,30 @@ def test_a_launch_that_was_recorded_twice_is_one_process() -> None:
 @pytest.mark.parametrize(
     "href", ["https://example.org/x", "//example.org/x", "/etc/passwd", "javascript:alert(1)", "file:///x", "\\\\host\\x"]
 )
-def test_a_link_that_leaves_the_run_is_refused(href: str) -> None:
+def test_a_link_that_leaves_the_run_is_refused(href):
     with pytest.raises(ReportError, match="relative to the run folder"):
         page_of(five_states(), links={"evidence": href})
 
 
-def test_two_records_of_one_number_are_refused() -> None:
+def test_two_records_of_one_number_are_refused():
     sample = five_states()
     with pytest.raises(ReportError, match="two evidence records have seq 1;"):
         page_of(sample, evidence=(*sample.evidence, sample.evidence[0]))
 
 
-def test_a_catalog_of_another_suite_is_one_clear_message() -> None:
+def test_a_catalog_of_another_suite_is_one_clear_message():
     sample = five_states()
     manifest = sample.manifest.model_copy(update={"host": {**sample.manifest.host, "ports": {"test": "many"}}})
     with pytest.raises(ReportError, match=r"run\.json does not fit this suite \(ports\.test: .*suite 0\.1\.0"):
         page_of(sample, manifest=manifest)
 
 
-def test_requirements_of_the_catalog_all_reach_the_page() -> None:
+def test_requirements_of_the_catalog_all_reach_the_page():
     page = page_of(five_states())
     assert {column.requirement for column in page.matrix.columns} == {item.id for item in load_requirements()}
 
 
-def test_the_sample_itself_is_consistent() -> None:
-    candidates: tuple[CandidateSignOff, ...] = five_states().verdict.candidates
+def test_the_sample_itself_is_consistent():
+    candidates = five_states().verdict.candidates
     assert {c.candidate: c.worst for c in candidates} == FIVE_STATES
     assert doubts(five_states().verdict, {record.seq for record in five_states().evidence}) == ()

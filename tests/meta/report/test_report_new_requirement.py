@@ -1,23 +1,17 @@
 """A requirement or family that this room has never heard of is told in its own words: column, chart, table, matrix, both languages."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
-from typing import Any
 
 import pytest
 from support.report_pages import blocks_of, page_of, summed
-from support.report_sample import Sample, host_of, run_of
+from support.report_sample import host_of, run_of
 
 from fixtures.catalog.load import load_families, load_requirements
 from fixtures.catalog.requirement import Family, Figure, Requirement, Translation
-from fixtures.records.evidence import Evidence
-from fixtures.records.signoff import GateVerdict
 from fixtures.records.verdict import Judgement, Verdict
 from fixtures.report.blocks import Chart, Table
 from fixtures.report.html import render_page
-from fixtures.report.model import PageModel
 from fixtures.report.sections.families import TOLD_ELSEWHERE
 from fixtures.report.strings import LANGUAGES
 
@@ -25,7 +19,7 @@ LATENCY = Family(id="latency", name="latency", zh_tw="延遲", title="answers be
 NUMBERS = {"LAT-1": 41.5, "TPS-9": 812.25}
 
 
-def requirement(requirement_id: str, marker: str, figure: Figure | None, zh_tw: Translation | None) -> Requirement:
+def requirement(requirement_id, marker, figure, zh_tw):
     return Requirement(
         id=requirement_id, marker=marker, order=500, title=f"Title of {requirement_id}", must=f"{requirement_id} MUST hold.", zh_tw=zh_tw,
         tier="required", runtime=True, area="tps_accept", identity=("engine",), figure=figure, source="test",
@@ -49,12 +43,12 @@ INVENTED = (
 )
 
 
-def measured(record: Evidence) -> Evidence:
+def measured(record):
     figure = next((item.figure for item in INVENTED if item.id == record.requirement), None)
     return record.model_copy(update={"measured": {figure.key: NUMBERS[record.requirement]}}) if figure else record
 
 
-def judged(gate: GateVerdict) -> GateVerdict:
+def judged(gate):
     if gate.requirement not in NUMBERS:
         return gate
     number = NUMBERS[gate.requirement]
@@ -66,7 +60,7 @@ def judged(gate: GateVerdict) -> GateVerdict:
 
 
 @cache
-def sample() -> Sample:
+def sample():
     made = run_of(host_of("dgx"), {}, requirements=[*load_requirements(), *INVENTED])
     candidates = tuple(c.model_copy(update={"gates": tuple(map(judged, c.gates))}) for c in made.verdict.candidates)
     families = (*made.manifest.families, LATENCY.model_dump(mode="json", by_alias=True))
@@ -78,22 +72,22 @@ def sample() -> Sample:
 
 
 @cache
-def page(lang: str = "en") -> PageModel:
+def page(lang="en"):
     return page_of(sample(), lang=lang)
 
 
 @cache
-def html(lang: str) -> str:
+def html(lang):
     return render_page(page(lang))
 
 
-def part(lang: str, section: str) -> str:
+def part(lang, section):
     found = re.search(rf'<section class="part" id="{section}".*?</section>', html(lang), re.DOTALL)
     assert found
     return found[0]
 
 
-SAID: dict[str, dict[str, Any]] = {
+SAID = {
     "en": {"family": "latency", "title": "Title of LAT-1", "must": "LAT-1 MUST hold.", "figure": "First token", "speed": "Prompt speed"},
     "zh-TW": {"family": "延遲", "title": "很快開始回答", "must": "第一個詞元必須及時出現。", "figure": "首個詞元", "speed": "提示處理速度"},
 }
@@ -101,7 +95,7 @@ languages = pytest.mark.parametrize("lang", LANGUAGES)
 
 
 @languages
-def test_its_column_of_the_summary_stands_in_its_place(lang: str) -> None:
+def test_its_column_of_the_summary_stands_in_its_place(lang):
     tables = [block for block in blocks_of(page(), "candidates") if isinstance(block, Table)]
     titles = [[column.title.head for column in table.columns if column.title] for table in tables]
     figures = [item.figure for item in (*load_requirements(), *INVENTED) if item.figure]
@@ -113,7 +107,7 @@ def test_its_column_of_the_summary_stands_in_its_place(lang: str) -> None:
 
 
 @languages
-def test_its_family_has_a_section_with_chart_and_table(lang: str) -> None:
+def test_its_family_has_a_section_with_chart_and_table(lang):
     said, section = SAID[lang], part(lang, "family-latency")
     assert f'<h2 id="family-latency-title">{said["family"]}</h2>' in section
     assert f'<a href="#family-latency">{said["family"]}</a>' in html(lang)
@@ -125,7 +119,7 @@ def test_its_family_has_a_section_with_chart_and_table(lang: str) -> None:
 
 
 @languages
-def test_a_new_requirement_of_an_old_family_is_charted_in_its_section(lang: str) -> None:
+def test_a_new_requirement_of_an_old_family_is_charted_in_its_section(lang):
     charts = [block for block in blocks_of(page(), "speed") if isinstance(block, Chart)]
     assert [chart.anchor for chart in charts] == ["chart-TPS-1", "chart-TPS-9", "chart-TPS-2"], "in the order of their columns"
     assert f"{SAID[lang]['speed']} <span>t/s</span></figcaption>" in part(lang, "speed")
@@ -134,7 +128,7 @@ def test_a_new_requirement_of_an_old_family_is_charted_in_its_section(lang: str)
     assert "812.25" in repr(rest)
 
 
-def test_a_chart_of_an_advisory_requirement_says_so() -> None:
+def test_a_chart_of_an_advisory_requirement_says_so():
     """Its verdict must not look as if it decided anything."""
     (chart,) = [block for block in blocks_of(page(), "perplexity") if isinstance(block, Chart)]
     assert all(row.advisory for row in chart.rows)
@@ -142,7 +136,7 @@ def test_a_chart_of_an_advisory_requirement_says_so() -> None:
 
 
 @languages
-def test_matrix_and_list_of_requirements_have_its_words(lang: str) -> None:
+def test_matrix_and_list_of_requirements_have_its_words(lang):
     said = SAID[lang]
     head = re.search(r'<a href="#r-LAT-1" title="(.*?)">LAT-1</a><span class="family">(.*?)</span>', html(lang))
     assert head
@@ -151,19 +145,19 @@ def test_matrix_and_list_of_requirements_have_its_words(lang: str) -> None:
     assert said["must"] in part(lang, "requirements")
 
 
-def test_without_a_translation_it_is_english_and_marked_as_such() -> None:
+def test_without_a_translation_it_is_english_and_marked_as_such():
     assert '<span lang="en">Title of LAT-2</span>' in part("zh-TW", "requirements")
     assert '<span lang="en">LAT-2 MUST hold.</span>' in part("zh-TW", "requirements")
 
 
-def test_its_place_in_the_runbook_is_its_own() -> None:
+def test_its_place_in_the_runbook_is_its_own():
     failed = run_of(host_of("dgx"), {"26b-k3v4": Verdict.NOT_RUN}, requirements=[*load_requirements(), *INVENTED])
     families = [*load_families(), LATENCY]
     assert summed(failed.verdict, families=families).steps[0].requirements[0] == "LAT-1"
     assert summed(failed.verdict).steps[0].requirements[-1] == "LAT-2", "a family that nobody placed comes last"
 
 
-def test_a_case_that_fails_is_the_figure_and_hides_behind_no_other() -> None:
+def test_a_case_that_fails_is_the_figure_and_hides_behind_no_other():
     made = sample()
     first = made.verdict.candidates[0]
     gates = [gate for gate in first.gates if gate.requirement != "LAT-1"]
@@ -178,7 +172,7 @@ def test_a_case_that_fails_is_the_figure_and_hides_behind_no_other() -> None:
 
 
 @pytest.mark.parametrize("family", [family.id for family in load_families()])
-def test_every_family_has_exactly_one_section_of_gates(family: str) -> None:
+def test_every_family_has_exactly_one_section_of_gates(family):
     """A family that `families` leaves to another section, and that no section takes, would vanish from the page."""
     of_family = [item for item in load_requirements() if item.marker == family]
     made = run_of(host_of("dgx"), {}, requirements=of_family)

@@ -1,15 +1,12 @@
 """The same sign-off as Markdown for a chat, JUnit XML for CI and text for the terminal: as honest as the page."""
 
-from __future__ import annotations
-
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 from support.report_pages import summed
-from support.report_sample import FIVE_STATES, PORT_TAKEN, Sample, five_states, host_of, run_of
+from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
 
 from fixtures.catalog.load import load_families
-from fixtures.records.signoff import RunVerdict
 from fixtures.records.verdict import Judgement, SignOff, Verdict
 from fixtures.report.junit import render_junit
 from fixtures.report.markdown import render_markdown
@@ -19,7 +16,7 @@ from fixtures.report.terminal import render_terminal
 HOSTILE = "| a\n`b` <script> \u202e\ud800\x00 ]]> *x* [y](z)"
 
 
-def hostile() -> RunVerdict:
+def hostile():
     verdict = five_states().verdict
     candidates = tuple(
         c.model_copy(
@@ -35,7 +32,7 @@ def hostile() -> RunVerdict:
     return verdict.model_copy(update={"candidates": candidates, "master_reason": HOSTILE, "host_title": HOSTILE})
 
 
-def falsely_ready() -> RunVerdict:
+def falsely_ready():
     """Called READY all over, with a failed gate beneath."""
     verdict = run_of(host_of("dgx"), {}).verdict
     failed = Judgement(verdict=Verdict.FAIL, reason="planted")
@@ -56,31 +53,31 @@ IDS = ["five", "ready", "partial", "incomplete"]
 
 
 @pytest.mark.parametrize(("sample", "word", "ready"), SAMPLES, ids=IDS)
-def test_all_three_say_the_same_word_first(sample: Sample, word: str, ready: bool) -> None:
+def test_all_three_say_the_same_word_first(sample, word, ready):
     assert render_terminal(summed(sample.verdict), 100).startswith(f"{word} ")
     assert f"**{word}**" in render_markdown(summed(sample.verdict)).splitlines()[0]
     assert (_master(sample.verdict) == "") == ready
 
 
 @pytest.mark.parametrize("render", [render_markdown, lambda summary: render_terminal(summary, 100)], ids=["markdown", "terminal"])
-def test_a_false_ready_is_told_as_incomplete_with_its_contradiction(render) -> None:  # type: ignore[no-untyped-def]
+def test_a_false_ready_is_told_as_incomplete_with_its_contradiction(render):  # type: ignore[no-untyped-def]
     text = render(summed(falsely_ready()))
     assert "INCOMPLETE" in text.splitlines()[0]
     assert "31b-k3v3 is called READY, but KV-1 is FAIL" in text
 
 
-def test_a_false_ready_is_red_in_junit() -> None:
+def test_a_false_ready_is_red_in_junit():
     assert _master(falsely_ready()) == "error"
 
 
-def _master(verdict: RunVerdict) -> str:
+def _master(verdict):
     root = ElementTree.fromstring(render_junit(summed(verdict)))  # noqa: S314
     case = root.find("testsuite[@name='sign-off']/testcase[@name='master goal']")
     assert case is not None
     return case[0].tag if len(case) else ""
 
 
-def test_a_pass_whose_record_is_lost_is_red_in_every_report() -> None:
+def test_a_pass_whose_record_is_lost_is_red_in_every_report():
     sample = run_of(host_of("dgx"), {})
     summary = summary_of(sample.verdict, (), {record.seq for record in sample.evidence[1:]}, load_families())
     assert render_terminal(summary, 100).startswith("INCOMPLETE ")
@@ -88,25 +85,25 @@ def test_a_pass_whose_record_is_lost_is_red_in_every_report() -> None:
     assert 'message="INCOMPLETE' in render_junit(summary)
 
 
-def test_what_is_not_ready_is_never_ready_by_waiver() -> None:
+def test_what_is_not_ready_is_never_ready_by_waiver():
     verdict = run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.WAIVED)).verdict
     lost = summary_of(verdict, (), (), load_families())
     assert {(row.sign.signoff, row.sign.waived) for row in lost.rows} == {(SignOff.INCOMPLETE, False)}
 
 
-def test_a_comparison_row_is_said_to_be_one_also_where_it_is_waived() -> None:
+def test_a_comparison_row_is_said_to_be_one_also_where_it_is_waived():
     summary = summed(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.WAIVED)).verdict)
     assert "| `31b-k3v4` | READY (by waiver, comparison only) |" in render_markdown(summary)
     assert "(ready (by waiver))" in render_terminal(summary, 200)
 
 
-def test_a_partial_run_is_called_so_once() -> None:
+def test_a_partial_run_is_called_so_once():
     summary = summed(run_of(host_of("dgx"), {}, full_scope=False).verdict)
     for text in (render_terminal(summary, 100), render_markdown(summary)):
         assert text.splitlines()[0].count("PARTIAL RUN") == 1
 
 
-def test_junit_maps_every_state_and_counts_them() -> None:
+def test_junit_maps_every_state_and_counts_them():
     root = ElementTree.fromstring(render_junit(summed(five_states().verdict)))  # noqa: S314
     cases = {(case.get("classname"), case.get("name")): [child.tag for child in case] for case in root.iter("testcase")}
     assert cases["dgx.26b-k3v3", "COH-1[repeat_line]"] == ["failure"]
@@ -121,7 +118,7 @@ def test_junit_maps_every_state_and_counts_them() -> None:
         assert int(root.get(attribute, "-1")) == len(list(root.iter(tag)))
 
 
-def test_an_advisory_failure_is_no_junit_failure() -> None:
+def test_an_advisory_failure_is_no_junit_failure():
     verdict = run_of(host_of("dgx"), {}).verdict
     failed = Judgement(verdict=Verdict.FAIL, reason="advisory only")
     candidates = tuple(
@@ -136,13 +133,13 @@ def test_an_advisory_failure_is_no_junit_failure() -> None:
     }
 
 
-def test_hostile_text_keeps_junit_valid_and_readable() -> None:
+def test_hostile_text_keeps_junit_valid_and_readable():
     root = ElementTree.fromstring(render_junit(summed(hostile())).encode("utf-8"))  # noqa: S314
     reason = next(skip.text for skip in root.iter("skipped"))
     assert reason == "| a\n`b` <script> ⟨U+202E⟩⟨U+D800⟩⟨U+0000⟩ ]]> *x* [y](z)"
 
 
-def test_hostile_text_breaks_no_markdown() -> None:
+def test_hostile_text_breaks_no_markdown():
     text = render_markdown(summed(hostile()))
     text.encode("utf-8")
     table = [line for line in text.splitlines() if line.startswith("| `")]
@@ -151,7 +148,7 @@ def test_hostile_text_breaks_no_markdown() -> None:
     assert "<script>" not in text.replace("\\<script\\>", "")
 
 
-def test_markdown_fits_a_chat_and_has_the_commands() -> None:
+def test_markdown_fits_a_chat_and_has_the_commands():
     text = render_markdown(summed(five_states().verdict))
     assert len(text) < 4_000
     assert "`pytest --host dgx -m coherence -k 26b-k3v3 --fresh`" in text
@@ -159,25 +156,25 @@ def test_markdown_fits_a_chat_and_has_the_commands() -> None:
     assert "READY (comparison only)" in text
 
 
-def test_markdown_of_many_steps_names_how_many_are_left() -> None:
+def test_markdown_of_many_steps_names_how_many_are_left():
     text = render_markdown(summed(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.FAIL)).verdict))
     assert "and 3 more; see the report" in text
 
 
-def test_markdown_speaks_chinese() -> None:
+def test_markdown_speaks_chinese():
     text = render_markdown(summed(five_states().verdict), "zh-TW")
     assert "不得上線 NOT READY" in text
     assert "下一步" in text
 
 
 @pytest.mark.parametrize("width", [20, 60, 80, 100, 160])
-def test_terminal_lines_fit_the_width_but_for_commands(width: int) -> None:
+def test_terminal_lines_fit_the_width_but_for_commands(width):
     lines = render_terminal(summed(five_states().verdict), width).splitlines()
     assert [line for line in lines if len(line) > max(width, 40) and "$ " not in line and "make signoff" not in line] == []
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])
-def test_terminal_shows_every_requirement_of_every_candidate(width: int) -> None:
+def test_terminal_shows_every_requirement_of_every_candidate(width):
     verdict = five_states().verdict
     text = render_terminal(summed(verdict), width)
     headers = {word for line in text.splitlines() if line.startswith("candidate ") for word in line.split()}
@@ -187,7 +184,7 @@ def test_terminal_shows_every_requirement_of_every_candidate(width: int) -> None
     assert "(ready)" in text, "a comparison row is never shown as READY"
 
 
-def test_terminal_is_free_of_control_characters() -> None:
+def test_terminal_is_free_of_control_characters():
     text = render_terminal(summed(hostile()), 100)
     assert not [character for character in text if ord(character) < 32 and character != "\n"]
     text.encode("utf-8")

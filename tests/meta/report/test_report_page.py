@@ -1,9 +1,6 @@
 """The page as HTML: self-contained, safe, small, whole in both languages, every number linked."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping
 from functools import cache
 from html.parser import HTMLParser
 
@@ -25,59 +22,59 @@ MEGABYTES = 3_000_000
 class Page(HTMLParser):
     """Elements, ids, links and text of a page; unbalanced tags are an error."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html):
         super().__init__()
-        self.tags: list[tuple[str, Mapping[str, str | None]]] = []
-        self.text: list[str] = []
-        self._open: list[str] = []
+        self.tags = []
+        self.text = []
+        self._open = []
         self.feed(html)
         self.close()
         assert self._open == []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_startendtag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         assert self._open.pop() == tag, f"</{tag}> closes another element"
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         if "style" not in self._open:
             self.text.append(data)
 
-    def ids(self) -> list[str]:
+    def ids(self):
         return [value for _, attributes in self.tags if (value := attributes.get("id"))]
 
-    def links(self) -> list[str]:
+    def links(self):
         return [value for tag, attributes in self.tags if tag in {"a", "use"} and (value := attributes.get("href"))]
 
 
-def html_of(sample: Sample, lang: str = "en") -> str:
+def html_of(sample, lang="en"):
     return render_page(build_page(**sample._asdict(), lang=lang))
 
 
 @cache
-def five_html(lang: str) -> str:
+def five_html(lang):
     return html_of(five_states(), lang)
 
 
 @cache
-def five_page(lang: str) -> Page:
+def five_page(lang):
     return Page(five_html(lang))
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_page_is_well_formed_and_its_ids_are_unique(lang: str) -> None:
+def test_page_is_well_formed_and_its_ids_are_unique(lang):
     ids = five_page(lang).ids()
     assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_every_link_of_the_page_arrives(lang: str) -> None:
+def test_every_link_of_the_page_arrives(lang):
     page = five_page(lang)
     ids = set(page.ids())
     inside = {link[1:] for link in page.links() if link.startswith("#")}
@@ -88,13 +85,13 @@ def test_every_link_of_the_page_arrives(lang: str) -> None:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_every_reference_between_elements_arrives(lang: str) -> None:
+def test_every_reference_between_elements_arrives(lang):
     page = five_page(lang)
     named = {name for _, attributes in page.tags for name in (attributes.get("aria-labelledby") or "").split()}
     assert named - set(page.ids()) == set()
 
 
-def test_page_loads_nothing_and_runs_no_script() -> None:
+def test_page_loads_nothing_and_runs_no_script():
     page = five_page("en")
     assert {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "embed", "base", "form"} == set()
     attributes = {name for _, found in page.tags for name in found}
@@ -104,7 +101,7 @@ def test_page_loads_nothing_and_runs_no_script() -> None:
     assert policy == "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def test_every_measured_number_links_to_its_record() -> None:
+def test_every_measured_number_links_to_its_record():
     page = five_page("en")
     numbers = [found for tag, found in page.tags if tag == "a" and found.get("class") == "num"]
     assert len(numbers) > 100
@@ -113,7 +110,7 @@ def test_every_measured_number_links_to_its_record() -> None:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_a_chart_without_verdicts_says_its_numbers_in_words(lang: str) -> None:
+def test_a_chart_without_verdicts_says_its_numbers_in_words(lang):
     figure = re.search(r'<figure class="chart" id="chart-savings".*?</figure>', five_html(lang), re.DOTALL)
     assert figure
     assert figure[0].count("<svg role=") == 6
@@ -123,7 +120,7 @@ def test_a_chart_without_verdicts_says_its_numbers_in_words(lang: str) -> None:
     assert "v-" not in re.sub(r"lane_\w+", "", figure[0])
 
 
-def test_the_verdict_stands_before_everything_else() -> None:
+def test_the_verdict_stands_before_everything_else():
     html = five_html("en")
     assert html.index('id="verdict"') < html.index('id="matrix"') < html.index('id="goal"') < html.index('id="evidence"')
 
@@ -141,7 +138,7 @@ def test_the_verdict_stands_before_everything_else() -> None:
     ids=["five", "ready", "partial", "partial-failing", "standin", "incomplete"],
 )
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_the_headline_says_what_it_must(sample: Sample, tone: str, words: list[str], lang: str) -> None:
+def test_the_headline_says_what_it_must(sample, tone, words, lang):
     html = html_of(sample, lang)
     heading = re.search(r"<h1.*?</h1>", html, re.DOTALL)
     banner = re.search(r'<section class="banner ([^"]*)"', html)
@@ -156,14 +153,14 @@ def test_the_headline_says_what_it_must(sample: Sample, tone: str, words: list[s
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_a_verdict_is_always_said_in_words(lang: str) -> None:
+def test_a_verdict_is_always_said_in_words(lang):
     marks = re.findall(r'<span class="mark v-[A-Z_]+[^"]*"><svg.*?</svg>([^<]+)', five_html(lang))
     cells = re.findall(r'<a class="v-[A-Z_]+" href="[^"]*"><svg.*?</svg><span class="w">([^<]+)</span>', five_html(lang))
     assert len(cells) > 80
     assert all(text.strip() for text in (*marks, *cells))
 
 
-def test_charts_have_a_text_alternative_with_their_numbers() -> None:
+def test_charts_have_a_text_alternative_with_their_numbers():
     html = five_html("en")
     charts = re.findall(r'<svg role="img".*?</svg>', html, re.DOTALL)
     assert len(charts) >= 15
@@ -174,7 +171,7 @@ def test_charts_have_a_text_alternative_with_their_numbers() -> None:
     assert "e4b-k3v4: computed 38.72 MiB, allocated 38.72 MiB, PASS" in told
 
 
-def test_tables_have_captions_and_scoped_headers() -> None:
+def test_tables_have_captions_and_scoped_headers():
     page = five_page("en")
     headers = [found for tag, found in page.tags if tag == "th"]
     assert all(found.get("scope") in {"col", "row", "rowgroup"} for found in headers)
@@ -183,7 +180,7 @@ def test_tables_have_captions_and_scoped_headers() -> None:
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_page_says_its_language_and_marks_what_is_english_in_it(lang: str) -> None:
+def test_page_says_its_language_and_marks_what_is_english_in_it(lang):
     page = five_page(lang)
     assert next(found["lang"] for tag, found in page.tags if tag == "html") == lang
     if lang == "zh-TW":
@@ -193,7 +190,7 @@ def test_page_says_its_language_and_marks_what_is_english_in_it(lang: str) -> No
         assert 'lang="en">port 8090 is taken' in five_html(lang)
 
 
-def test_hostile_text_everywhere_is_shown_and_never_active() -> None:
+def test_hostile_text_everywhere_is_shown_and_never_active():
     host = host_of("dgx")
     sample = run_of(host, FIVE_STATES, answers=dict.fromkeys(ANSWERS, HOSTILE))
     candidates = tuple(
@@ -226,7 +223,7 @@ def test_hostile_text_everywhere_is_shown_and_never_active() -> None:
     assert "49" not in re.findall(r"\[31m (\S+)", "".join(page.text)), "data is not a template"
 
 
-def test_an_answer_of_two_megabytes_states_its_length_and_hash() -> None:
+def test_an_answer_of_two_megabytes_states_its_length_and_hash():
     html = html_of(run_of(host_of("dgx"), {}, answers={**ANSWERS, "repeat_line": "很" * 700_000}))
     assert len(html.encode()) < MEGABYTES
     assert "700,000 characters, 2,100,000 bytes" in html
@@ -234,7 +231,7 @@ def test_an_answer_of_two_megabytes_states_its_length_and_hash() -> None:
 
 
 @pytest.mark.runtime
-def test_sixty_requirements_with_the_worst_of_everything_stay_under_three_megabytes() -> None:
+def test_sixty_requirements_with_the_worst_of_everything_stay_under_three_megabytes():
     """Every gate fails with 40 lines of log, every answer has 2 MB, every record is as long as it can be."""
     base = load_requirements()
     requirements = [base[n % len(base)].model_copy(update={"id": f"{base[n % len(base)].id.split('-')[0]}-{n + 100}"}) for n in range(60)]
@@ -260,7 +257,7 @@ def test_sixty_requirements_with_the_worst_of_everything_stay_under_three_megaby
     assert len(html.encode()) < MEGABYTES
 
 
-def test_the_page_of_other_languages_is_linked_but_not_the_page_itself() -> None:
+def test_the_page_of_other_languages_is_linked_but_not_the_page_itself():
     links = {"page:en": "index.html", "page:zh-TW": "index.zh-TW.html"}
     html = html_of(five_states()._replace(links=links))
     assert '<a href="index.zh-TW.html" hreflang="zh-TW">繁體中文</a>' in html

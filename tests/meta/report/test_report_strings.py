@@ -1,13 +1,8 @@
 """The catalogue of strings is complete in every language, and no template has words of its own."""
 
-from __future__ import annotations
-
 import re
 import string
 import tomllib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from support.places import ROOT
@@ -52,11 +47,11 @@ COMPOSED += (
 )
 
 
-def _catalogue() -> dict[str, Any]:
+def _catalogue():
     return tomllib.loads((ROOM / "strings.toml").read_text("utf-8"))
 
 
-def _catalog_words() -> Iterator[str]:
+def _catalog_words():
     """Every Chinese word that requirements, families and figures bring along."""
     for family in load_families():
         yield family.zh_tw
@@ -65,15 +60,15 @@ def _catalog_words() -> Iterator[str]:
         yield from (item.figure.zh_tw,) if item.figure else ()
 
 
-def _sources() -> str:
+def _sources():
     return "\n".join(file.read_text("utf-8") for file in (*ROOM.rglob("*.py"), *TEMPLATES))
 
 
-def _placeholders(text: str) -> set[str]:
+def _placeholders(text):
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
-def test_every_string_exists_in_every_language() -> None:
+def test_every_string_exists_in_every_language():
     keys = [set(strings(lang).messages) for lang in LANGUAGES]
     assert keys[0] == keys[1]
     assert len(keys[0]) > 200
@@ -81,42 +76,42 @@ def test_every_string_exists_in_every_language() -> None:
     assert blank == []
 
 
-def test_every_translation_takes_the_same_arguments() -> None:
+def test_every_translation_takes_the_same_arguments():
     english, chinese = (strings(lang).messages for lang in LANGUAGES)
     assert [key for key in english if _placeholders(english[key]) != _placeholders(chinese[key])] == []
 
 
-def test_chinese_text_is_chinese() -> None:
+def test_chinese_text_is_chinese():
     """A string that was left in English would go unnoticed; what both languages write alike is listed."""
     alike = {"page.product", "column.http_status", "exact.sha256", "file.junit", "language.en"}
     words = strings("zh-TW").messages
     assert {key for key, text in words.items() if not re.search("[\u4e00-\u9fff\uff00-\uffef]", text)} == alike
 
 
-def test_chinese_text_uses_full_width_punctuation() -> None:
+def test_chinese_text_uses_full_width_punctuation():
     half = re.compile("[\u4e00-\u9fff][,:;()]")
     texts = [*strings("zh-TW").messages.values(), *strings("zh-TW").phrases.values(), *_catalog_words()]
     assert [text for text in texts if half.search(text)] == []
 
 
-def test_every_shipped_requirement_brings_its_translation() -> None:
+def test_every_shipped_requirement_brings_its_translation():
     missing = [item.id for item in load_requirements() if item.zh_tw is None]
     assert missing == [], "give each of them zh-TW = { title, must } in fixtures/catalog/requirements/"
 
 
 @pytest.mark.parametrize("host", host_names())
-def test_every_exemption_of_a_shipped_host_is_translated(host: str) -> None:
+def test_every_exemption_of_a_shipped_host_is_translated(host):
     known = strings("zh-TW").phrases
     reasons = {reason for candidate in load_host(host, bare=True).candidates for reason in candidate.exempt.values()}
     assert reasons - set(known) == set(), "add these sentences to [phrases] of fixtures/report/strings.toml"
 
 
-def test_every_phrase_is_translated_into_every_language() -> None:
+def test_every_phrase_is_translated_into_every_language():
     others = set(LANGUAGES) - {SOURCE_LANGUAGE}
     assert [sentence for sentence, texts in _catalogue()["phrases"].items() if set(texts) != others] == []
 
 
-def test_every_composed_key_exists() -> None:
+def test_every_composed_key_exists():
     composed = [f"verdict.{verdict}" for verdict in Verdict] + [f"coverage.{verdict}" for verdict in Verdict]
     composed += [f"method.{verdict}" for verdict in Verdict] + [f"method.{signoff.name}" for signoff in SignOff]
     composed += [f"signoff.{signoff.name}" for signoff in SignOff] + [f"role.{role}" for role in Role]
@@ -130,7 +125,7 @@ def test_every_composed_key_exists() -> None:
     assert [key for key in composed if key not in strings("en").messages] == []
 
 
-def test_every_series_of_a_chart_has_its_colour() -> None:
+def test_every_series_of_a_chart_has_its_colour():
     named = {key.removeprefix("series.") for key in strings("en").messages if key.startswith("series.")}
     style = (ROOM / "style.css").read_text("utf-8")
     coloured = set(re.findall(r"\.b-(\w+)", style))
@@ -139,7 +134,7 @@ def test_every_series_of_a_chart_has_its_colour() -> None:
     assert re.search(r"\.chart \{ --fill:", style), "a series that the style sheet does not know has a colour"
 
 
-def test_no_string_is_unused_and_none_is_missing() -> None:
+def test_no_string_is_unused_and_none_is_missing():
     sources = _sources()
     known = set(strings("en").messages)
     used = set(re.findall(r"""(?:\bMsg|\bt|\bwords|\b_WORDS)\(\s*f?["']([a-z0-9_]+\.[a-zA-Z0-9_.]+)["']""", sources))
@@ -149,7 +144,7 @@ def test_no_string_is_unused_and_none_is_missing() -> None:
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
-def test_templates_hold_no_words(template: Path) -> None:
+def test_templates_hold_no_words(template):
     text = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", "\0", template.read_text("utf-8"), flags=re.DOTALL)
     spoken = re.findall(r"""\b(?:aria-label|title|alt|placeholder|content)="([^"\0]*[^\W\d_]{3}[^"\0]*)\"""", text)
     assert [words for words in spoken if not re.match(r"width=device-width|light dark|default-src", words)] == []
@@ -157,7 +152,7 @@ def test_templates_hold_no_words(template: Path) -> None:
     assert re.findall(r"[^\W\d_]+", between) == []
 
 
-def test_the_check_for_words_in_templates_can_fail(tmp_path: Path) -> None:
+def test_the_check_for_words_in_templates_can_fail(tmp_path):
     for planted in ("<p>Ready</p>", '<a title="Go there">{{ x }}</a>'):
         template = tmp_path / "planted.html"
         template.write_text(planted)
@@ -165,7 +160,7 @@ def test_the_check_for_words_in_templates_can_fail(tmp_path: Path) -> None:
             test_templates_hold_no_words(template)
 
 
-def test_an_unknown_language_or_key_is_one_clear_message() -> None:
+def test_an_unknown_language_or_key_is_one_clear_message():
     with pytest.raises(ReportError, match="'fr' is unknown; available: en, zh-TW"):
         strings("fr")
     with pytest.raises(ReportError, match=r"'page\.nothing'"):

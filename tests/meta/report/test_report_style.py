@@ -1,7 +1,5 @@
 """The palette is readable: every text colour on every ground it is set on, in light and dark, meets WCAG AA."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -13,33 +11,33 @@ VERDICTS = ("pass", "fail", "invalid", "blocked", "waived", "not-run")
 AA = 4.5
 
 
-def palette(block: str) -> dict[str, str]:
+def palette(block):
     return dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", block))
 
 
-def palettes() -> dict[str, dict[str, str]]:
+def palettes():
     light, dark = re.findall(r":root \{(.*?)\n\s*\}", STYLE, re.DOTALL)
     return {"light": palette(light), "dark": {**palette(light), **palette(dark)}}
 
 
-def luminance(colour: str) -> float:
+def luminance(colour):
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(one, other):
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_is_computed_as_wcag_does() -> None:
+def test_contrast_is_computed_as_wcag_does():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_colours_meet_aa_on_every_ground(scheme: str) -> None:
+def test_text_colours_meet_aa_on_every_ground(scheme):
     colours = palettes()[scheme]
     pairs = [(text, ground) for text in ("ink", "quiet", "link") for ground in GROUNDS]
     pairs += [(verdict, f"{verdict}-bg") for verdict in VERDICTS]
@@ -49,14 +47,14 @@ def test_text_colours_meet_aa_on_every_ground(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_dark_and_light_define_the_same_verdict_colours(scheme: str) -> None:
+def test_dark_and_light_define_the_same_verdict_colours(scheme):
     assert {name for verdict in VERDICTS for name in (verdict, f"{verdict}-bg")} <= palettes()[scheme].keys()
 
 
-def test_dark_is_for_screens_only() -> None:
+def test_dark_is_for_screens_only():
     assert "@media screen and (prefers-color-scheme: dark)" in STYLE
     assert not re.search(r"@media \(prefers-color-scheme", STYLE)
 
 
-def test_style_loads_nothing() -> None:
+def test_style_loads_nothing():
     assert not re.search(r"url\(|@import|@font-face", STYLE)

@@ -33,10 +33,13 @@ request_timeout_s = 120.0
 [guard]
 lock = "{lock}"
 window_s = 0.5
+max_foreign_cpu_pct = 100.0
+residents = [{{ name = "of whoever shares this machine", model = "*" }}]
+reserve_mib = 128.0
 [[guard.competing]]
 name = "asr"
 cmdline = "asr-service-of-{name}"
-max_cpu_pct = 30.0
+max_cpu_pct = 5.0  # a burner gets no more than that on a machine that is busy with other things
 [ports]
 test = {port}
 [speed]
@@ -47,18 +50,12 @@ max_cv_pct = 500.0
 [units]
 directory = "~/.config/systemd/user"
 scope = "user"
-[goal]
-models = ["good", "other"]
-[goal.chosen]
-good = "good-q8"
-other = "other-q8"
-[models.good]
-title = "SmolLM2"
-target = {{ kind = "registry", model = "smollm2-135m" }}
-api = "chat"
-[models.other]
-title = "What the test breaks"
-{other}
+"""
+
+MODEL = """\
+[models.{model}]
+title = "{model}"
+{files}
 api = "chat"
 """
 
@@ -86,16 +83,28 @@ accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta t
 """
 
 SMOLLM2 = 'target = { kind = "registry", model = "smollm2-135m" }'
+LEAN = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # no gate uses them, and hypothesis takes half a second to import
 NGRAM = "ngram_mod = true, ngram_n_match = 8, ngram_n_min = 4, ngram_n_max = 16"
 
 
-def write_host(folder, *, port, other=SMOLLM2, speculation=NGRAM, recipe="pinned+tbq", engine="", requests=4, ready_timeout_s=60.0):
-    """A host with two candidates, `good-q8` and `other-q8`, on `port`+1 and `port`+2; returns its file."""
-    name = f"meta{port}"
-    fields = {"name": name, "port": port, "lock": folder / "run.lock", "other": other, "recipe": recipe, "engine": engine}
+@dataclass(frozen=True)
+class Model:
+    """A model of a child's host and how it drafts, as TOML."""
+
+    files: str = SMOLLM2
+    speculation: str = NGRAM
+
+
+def write_host(folder, *, port, other=SMOLLM2, recipe="pinned+tbq", engine="", requests=4, ready_timeout_s=60.0, models=None):
+    """A host with one candidate a model, `good-q8` and `other-q8` unless told otherwise, on `port`+1, `port`+2 ...; returns its file."""
+    name, models = f"meta{port}", models or {"good": Model(), "other": Model(other)}
+    fields = {"name": name, "port": port, "lock": folder / "run.lock", "recipe": recipe, "engine": engine}
     text = HOST.format(**fields, requests=requests, ready_timeout_s=ready_timeout_s)
-    for offset, (model, drafts) in enumerate({"good": NGRAM, "other": speculation}.items(), 1):
-        text += CANDIDATE.format(name=name, model=model, speculation=drafts, test_port=port + offset, service_port=port + 10 + offset)
+    text += f"[goal]\nmodels = {json.dumps([*models])}\n[goal.chosen]\n" + "".join(f'{model} = "{model}-q8"\n' for model in models)
+    text += "".join(MODEL.format(model=model, files=made.files) for model, made in models.items())
+    for offset, (model, made) in enumerate(models.items(), 1):
+        ports = {"test_port": port + offset, "service_port": port + 10 + offset}
+        text += CANDIDATE.format(name=name, model=model, speculation=made.speculation, **ports)
     file = folder / f"{name}.toml"
     file.write_text(text)
     return file
@@ -118,7 +127,7 @@ class Session:
         (folder,) = [path for path in self.reports.iterdir() if path.is_dir()]
         return folder
 
-    def wait(self, timeout=300):
+    def wait(self, timeout=900):
         self.process.wait(timeout)
         return self.process.returncode
 
@@ -153,7 +162,7 @@ def start(host, reports, *args, env=None):
     """Start a child session on `host`; its report folders go under `reports`."""
     reports.mkdir(parents=True, exist_ok=True)
     output = reports.parent / f"{reports.name}.out"
-    command = [sys.executable, "-m", "pytest", f"--host={host}", f"--reports={reports}", "-p", "no:cacheprovider", *args]
+    command = [sys.executable, "-m", "pytest", f"--host={host}", f"--reports={reports}", *LEAN, *args]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "READINESS_"))}
     with output.open("wb") as sink:
         process = subprocess.Popen(command, cwd=ROOT, env=clean | (env or {}), stdout=sink, stderr=subprocess.STDOUT)
@@ -176,9 +185,9 @@ def _is_engine(process):
         return False
 
 
-def faulty_engine(folder, faults):
+def faulty_engine(folder, *faults):
     """The real engine behind a launcher with these faults (support/launcher.py), as `[engine]` keys; probes pass through."""
-    return write_launcher(folder, faults, build_engine(EngineRequest.named("pinned+tbq")).server)
+    return write_launcher(folder, build_engine(EngineRequest.named("pinned+tbq")).server, *faults)
 
 
 def own_copy(folder):

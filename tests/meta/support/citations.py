@@ -3,7 +3,7 @@
 import posixpath
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from support.places import ROOT
@@ -30,12 +30,12 @@ class Repository:
     anchors: Mapping[str, Set[str]]
     requirements: Set[str]
 
-    def has(self, path: str) -> bool:
+    def has(self, path):
         """Whether `path` is a file here, or a folder with files."""
         return path in self.files or any(file.startswith(f"{path}/") for file in self.files)
 
 
-def texts() -> dict[str, str]:
+def texts():
     """Every file of the checkout by its path, new ones included, ignored ones not; what is no text cites nothing."""
     listed = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout.split("\0")
@@ -43,9 +43,9 @@ def texts() -> dict[str, str]:
     return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8", "replace") for path in paths if path.is_file()}
 
 
-def anchors_of(markdown: str) -> frozenset[str]:
+def anchors_of(markdown):
     """The anchors that GitHub gives to the headings of a page."""
-    found: list[str] = []
+    found = []
     fenced = False
     for line in markdown.splitlines():
         fenced ^= line.startswith("```")
@@ -55,7 +55,7 @@ def anchors_of(markdown: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def wrong_citations(path: str, text: str, repository: Repository) -> Iterator[str]:
+def wrong_citations(path, text, repository):
     """`path:line: what is wrong` for everything that a file's text cites and that is not there."""
     rooms = {file.partition("/")[0] for file in repository.files if "/" in file}
     prefixes = "|".join(sorted({each.partition("-")[0] for each in repository.requirements}))
@@ -77,7 +77,7 @@ def wrong_citations(path: str, text: str, repository: Repository) -> Iterator[st
         yield from (f"{path}:{number}: {problem}" for problem in dict.fromkeys(problems))
 
 
-def _documents(path: str, line: str, repository: Repository) -> Iterator[str]:
+def _documents(path, line, repository):
     """Documents named in running text, from the root or the file's own folder. `summary.md` alone is any file, README.md a document."""
     for found in _DOCUMENT.finditer(line):
         target, anchor = found["path"], found["anchor"]
@@ -91,7 +91,7 @@ def _documents(path: str, line: str, repository: Repository) -> Iterator[str]:
             yield f"{target} has no #{anchor}"
 
 
-def _links(path: str, line: str, repository: Repository) -> Iterator[str]:
+def _links(path, line, repository):
     """Links of a Markdown page, as GitHub follows them: from the page's folder."""
     for found in _LINK.finditer(line):
         target = _from(path, found["path"]) if found["path"] else path
@@ -101,5 +101,5 @@ def _links(path: str, line: str, repository: Repository) -> Iterator[str]:
             yield f"{target} has no #{found['anchor']}"
 
 
-def _from(path: str, target: str) -> str:
+def _from(path, target):
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), target))

@@ -21,7 +21,7 @@ POLICY = {"GGML_CUDA_DISABLE_GRAPHS": "1", "TURBO_PURE": "1"}
 class Bench:
     """A tested arm below `folder`, and a unit folder to install into."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder):
         self.folder = folder
         self.units = folder / "units"
         self.units.mkdir(parents=True)

@@ -1,6 +1,6 @@
 """A launcher in place of llama-server that does one thing otherwise: arguments, environment, log output, answers, death.
 
-    engine = write_launcher(tmp_path / "engine", Faults(only="other.gguf", flags={"-ctk": "q4_0"}))    # `[engine]` keys of a host file
+    engine = write_launcher(tmp_path / "engine", server, Faults(only="other.gguf", flags={"-ctk": "q4_0"}))
 
 Probes (--help, --version) pass through. Without `rule` and `die` the process becomes the real server, so that its pid, /proc and
 socket are as they would be. With one of them it stays in front of the server as a FaultProxy on its port; then /proc shows the
@@ -57,11 +57,14 @@ class Faults:
     late: tuple = ()
 
 
-def write_launcher(folder, faults, server):
-    """Write the launcher `folder`/llama-server for the real `server`; returns the `[engine]` keys of a host file."""
+def write_launcher(folder, server, *faults):
+    """Write the launcher `folder`/llama-server for the real `server`; returns the `[engine]` keys of a host file.
+
+    Of several `faults` the first that is meant for a launch is planted.
+    """
     folder.mkdir(parents=True)
     config = folder / "faults.json"
-    config.write_text(json.dumps({"server": str(server), **dataclasses.asdict(faults)}))
+    config.write_text(json.dumps({"server": str(server), "faults": [dataclasses.asdict(fault) for fault in faults]}))
     script = folder / "llama-server"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" "{config}" "$@"\n')
     script.chmod(0o755)
@@ -70,9 +73,11 @@ def write_launcher(folder, faults, server):
 
 def _read(config):
     given = json.loads(Path(config).read_text())
-    server = given.pop("server")
-    rule, die = given.pop("rule"), given.pop("die")
-    return server, Faults(**given, rule=Rule(**rule) if rule else None, die=Death(**die) if die else None)
+    return given["server"], [_faults(**fault) for fault in given["faults"]]
+
+
+def _faults(*, rule, die, **others):
+    return Faults(**others, rule=Rule(**rule) if rule else None, die=Death(**die) if die else None)
 
 
 def _edited(argv, flags):
@@ -146,9 +151,10 @@ def _in_front(server, argv, faults):
 def main():
     """Be the server, with its faults."""
     config, *argv = sys.argv[1:]
-    server, faults = _read(config)
-    planted = not {"--help", "--version"} & set(argv) and faults.only in " ".join(argv)
-    if not planted:
+    server, planted = _read(config)
+    probe = {"--help", "--version"} & set(argv)
+    faults = next((fault for fault in planted if fault.only in " ".join(argv) and not probe), None)
+    if faults is None:
         os.execv(server, [server, *argv])  # noqa: S606 - no shell is the point
     if faults.log:
         _filtered(faults.log)

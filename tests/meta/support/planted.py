@@ -6,7 +6,7 @@ from fixtures.catalog.load import load_host, load_lanes
 from fixtures.engine.host_engine import HostEngine
 from fixtures.engine.memory import Memory
 from fixtures.engine.slot import HostSlot
-from fixtures.evidence.archive import Archive
+from fixtures.evidence.archive import NO_ARCHIVE
 from fixtures.evidence.obtain import Obtainer
 from fixtures.models.host_models import HostModels
 from llama_build import EngineRequest, build_engine
@@ -31,7 +31,8 @@ class Planted:
             may_run=lambda: None,
             memory=Memory(),
             progress=quiet,
-            archive=Archive(()),
+            archive=NO_ARCHIVE,
+            failure_of=lambda record, requirement, candidate: "",
         )
 
     def evidence(self, requirement, candidate, measurement, case=""):
@@ -59,7 +60,7 @@ def planted(folder, faults=None, *, host="local", **launch):
     server = build_engine(EngineRequest.named("pinned+tbq")).server
     engine = known.engine
     if faults is not None:
-        write_launcher(folder / "engine", faults, server)
+        write_launcher(folder / "engine", server, faults)
         engine = engine.model_copy(update={"recipe": "path", "path": str(folder / "engine"), "commit": "0c1e57098bba"})
     changed = known.model_copy(update={"engine": engine, "launch": known.launch.model_copy(update=launch)})
     logs = folder / "logs"

@@ -1,25 +1,23 @@
 """Runs to show: the shipped DGX profile with one candidate in each state, in numbers that look like the real ones."""
 
-from __future__ import annotations
-
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fixtures.catalog.candidate import Candidate, Role
+from fixtures.catalog.candidate import Role
 from fixtures.catalog.host import Host
-from fixtures.catalog.load import load_claims, load_families, load_lanes, load_requirements, tier_of
-from fixtures.catalog.owed import Owed, gated, owed_by
-from fixtures.catalog.requirement import Arm, Requirement, Tier
-from fixtures.measure.claims import judged_claims
+from fixtures.catalog.load import load_families, load_lanes, load_requirements, tier_of
+from fixtures.catalog.owed import gated, owed_by
+from fixtures.catalog.requirement import Arm, Tier
 from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad, Snapshot
 from fixtures.records.evidence import Evidence, EvidenceStatus
 from fixtures.records.signoff import AreaStatus, CandidateSignOff, Coverage, GateVerdict, Launch, RunManifest, RunVerdict
 from fixtures.records.verdict import Judgement, SignOff, Verdict, worst
 from support.places import ROOT
+from support.report_facts import ANSWERS, PORT_TAKEN, facts_of, judgement_of
 
 HOSTS = ROOT / "fixtures" / "catalog" / "hosts"
 RUN = "20261124T081500Z-dgx-4711"
@@ -33,7 +31,6 @@ FIVE_STATES = {
     "e4b-k3v4": Verdict.INVALID,
     "31b-k3v4": Verdict.PASS,
 }
-PORT_TAKEN = "port 8090 is taken by python (pid 2317, since 2026-11-23 21:04 UTC); stop it or choose another test port"
 WAIVED = {
     "candidate": "e4b-k3v3",
     "requirement": "TPS-1",
@@ -43,13 +40,7 @@ WAIVED = {
     "date": "2026-11-23",
     "expires": "2026-12-01T00:00Z",
 }
-WAIVER = "waiver by the owner of 2026-11-23, until 2026-12-01T00:00Z: the ASR has to stay up this week; a noisy run is accepted"
 NEEDS_SERVER = {"KV-1", "KV-3", "COH-1", "TPS-1", "TPS-2", "DEP-2", "DEP-3", "AUD-2", "STA-1"}
-ANSWERS = {
-    "zh_marker": "【驗收標記】繁體中文輸出正常。",
-    "embedded_facts": "本系統使用 Gemma4、llama.cpp、MTP/ngram 與 TBQ3。\n推測解碼由草稿模型提出,再由主模型驗證。",
-    "repeat_line": "\n".join(["清晨的港口很安靜,只有海風和遠處的汽笛聲。"] * 6),
-}
 
 
 class Sample(NamedTuple):
@@ -62,30 +53,30 @@ class Sample(NamedTuple):
     links: Mapping[str, str]
 
 
-def host_of(name: str, **changes: Any) -> Host:
+def host_of(name, **changes):
     """A shipped host without any overlay of this machine."""
     return Host.model_validate({**tomllib.loads((HOSTS / f"{name}.toml").read_text("utf-8")), **changes})
 
 
 @cache
-def five_states() -> Sample:
+def five_states():
     """A full run: one blocked, one failing, one waived, one invalid and one passing candidate, and a comparison row."""
     return run_of(host_of("dgx"), FIVE_STATES)
 
 
 def run_of(
-    host: Host,
-    states: Mapping[str, Verdict],
+    host,
+    states,
     *,
-    requirements: Sequence[Requirement] | None = None,
-    full_scope: bool = True,
-    answers: Mapping[str, str] = ANSWERS,
-) -> Sample:
+    requirements=None,
+    full_scope=True,
+    answers=ANSWERS,
+):
     """A run in which every candidate is in the state given; `Verdict.NOT_RUN` leaves it without evidence."""
     listed = tuple(requirements or load_requirements())
     by_id = {requirement.id: requirement for requirement in listed}
-    evidence: list[Evidence] = []
-    gates: dict[str, list[GateVerdict]] = {candidate.id: [] for candidate in gated(host)}
+    evidence = []
+    gates = {candidate.id: [] for candidate in gated(host)}
     for owed in owed_by(host, listed):
         candidate, requirement = host.candidate(owed.candidate), by_id[owed.requirement]
         record, judgement = _gate(candidate, requirement, owed, states.get(owed.candidate, Verdict.PASS), len(evidence) + 1, answers)
@@ -102,132 +93,42 @@ def run_of(
     )
 
 
-def _gate(
-    candidate: Candidate, requirement: Requirement, owed: Owed, state: Verdict, seq: int, answers: Mapping[str, str]
-) -> tuple[Evidence | None, Judgement]:
+def altered(verdict, candidate_id, **changes):
+    """`verdict` with one candidate changed, its sign-offs as they were."""
+    candidates = tuple(c.model_copy(update=changes) if c.candidate == candidate_id else c for c in verdict.candidates)
+    return verdict.model_copy(update={"candidates": candidates})
+
+
+def with_gate(verdict, candidate_id, requirement, **changes):
+    """`verdict` with the gates of one requirement changed, its sign-offs as they were."""
+    candidate = next(c for c in verdict.candidates if c.candidate == candidate_id)
+    gates = tuple(gate.model_copy(update=changes) if gate.requirement == requirement else gate for gate in candidate.gates)
+    return altered(verdict, candidate_id, gates=gates)
+
+
+def _gate(candidate, requirement, owed, state, seq, answers):
     if state == Verdict.NOT_RUN:
         return None, Judgement(verdict=Verdict.NOT_RUN, reason="no evidence in this run")
     if state == Verdict.BLOCKED and requirement.id in NEEDS_SERVER:
         record = _record(candidate, requirement, owed, seq, status=EvidenceStatus.BLOCKED, reason=PORT_TAKEN)
         return record, Judgement(verdict=Verdict.BLOCKED, reason=PORT_TAKEN)
-    measured, raw = _facts(candidate, requirement, owed, state, answers)
+    measured, raw = facts_of(candidate, requirement, owed, state, answers)
     record = _record(candidate, requirement, owed, seq, measured=measured, raw=raw, noisy=state in {Verdict.INVALID, Verdict.WAIVED})
-    return record, _judgement(candidate, requirement, owed, state, measured)
-
-
-def _facts(
-    candidate: Candidate, requirement: Requirement, owed: Owed, state: Verdict, answers: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`measured` and `raw` as the measuring modules write them."""
-    match requirement.marker:
-        case "kv":
-            return _kv_facts(candidate, requirement)
-        case "ppl":
-            ppl = candidate.limit("ppl").reference if candidate.limit("ppl") else 30.0
-            basis = {"chunks": 64, "context": 512, "corpus_sha256": "5a" * 32, "engine": "0c1e57098bba43ac29e6e3b677cdceebdd22334f+tbq"}
-            basis["backend"] = "cuda"
-            if requirement.id == "PPL-2":
-                distance = {"kld": 0.31824, "kld_stderr": 0.0052, "same_top_pct": 80.8, "same_top_stderr_pct": 0.41}
-                return {**distance, **basis}, {"running": ["0.32010", "0.31824"], "log": f"{candidate.id}-kld.log"}
-            return {"ppl": ppl, "stderr": 0.1812, **basis}, {"log": f"{candidate.id}-perplexity.log"}
-        case "coherence":
-            return _coherence_facts(owed, state, answers)
-        case "tps":
-            return _speed_facts(candidate, requirement, state)
-        case "audit":
-            facts = [{"path": f"/models/{candidate.model}.gguf", "size_bytes": 19_000_000_000, "file_type": "Q4_K_M"}]
-            return ({"artefacts": 1}, {"artefacts": facts}) if requirement.id == "AUD-1" else ({"port": 8087, "free": True}, {})
-        case "deploy":
-            unit = f"[Unit]\nDescription={candidate.title}\n\n[Service]\nType=exec\nExecStart=/opt/llama/llama-server --port 8088\n"
-            if requirement.id == "DEP-1":
-                return {"verify_exit": 0, "exposure": 1.8}, {"unit": unit}
-            if requirement.id in {"DEP-4", "DEP-5"}:
-                text = unit if requirement.id == "DEP-5" else "production tbq-patch\n  llama-server\n  --port 8087\n"
-                found = hashlib.sha256(text.encode()).hexdigest()
-                review = {"who": "the owner", "date": "2026-11-25", "reason": "read line by line"}
-                return {"rendered_sha256": found, "reviewed_sha256": found}, {"rendered": text, "differences": [], "review": review}
-            return {"differences": 0}, {"differences": []}
-    return {"alive": True}, {}
-
-
-def _kv_facts(candidate: Candidate, requirement: Requirement) -> tuple[dict[str, Any], dict[str, Any]]:
-    kv = candidate.limit("kv_8k_mib").reference if candidate.limit("kv_8k_mib") else 64.0
-    if requirement.id == "KV-3":
-        k_bpw, v_bpw = load_lanes().bpw(candidate.lane)
-        sizes = {"k_bpw": k_bpw, "declared_k_bpw": k_bpw, "v_bpw": v_bpw, "declared_v_bpw": v_bpw}
-        return {"k_type": "turbo3", "v_type": "turbo4", **sizes, "resolution_bpw": 0.00125}, {}
-    if requirement.id == "KV-4":
-        found = judged_claims([claim for claim in load_claims() if claim.id.startswith(candidate.id.split("-")[0])], load_lanes())
-        return found.measured, found.raw
-    if requirement.id == "KV-1":
-        return {"computed_mib": kv, "allocated_mib": kv, "n_ctx": 8192, "weights_mib": 19312.5, "compute_mib": 522.02}, {}
-    return {"computed_mib": kv}, {}
-
-
-def _coherence_facts(owed: Owed, state: Verdict, answers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    answer = answers.get(owed.case, owed.case)  # a prompt without a text here is answered by its id
-    broken = state == Verdict.FAIL and owed.case == "repeat_line"
-    if broken:
-        answer = answer.replace("汽笛聲", "汽\ufffd\ufffd聲", 1)
-    checks = [{"name": "equals", "passed": not broken, "detail": "line 1 differs at character 19" if broken else "six lines, exact"}]
-    measured = {"text_ok": not broken, "http_status": 200, "draft_n": 124, "draft_n_accepted": 96, "cuda_errors": 0, "ggml_aborts": 0}
-    request = {"messages": [{"role": "user", "content": "請原樣輸出這一行六次。"}], "max_tokens": 256}
-    return measured, {"request": request, "answer": answer, "checks": checks}
-
-
-def _speed_facts(candidate: Candidate, requirement: Requirement, state: Verdict) -> tuple[dict[str, Any], dict[str, Any]]:
-    limit = candidate.limit("decode_tps")
-    tps = round((limit.reference if limit else 20.0) * (0.91 if state == Verdict.FAIL else 0.962 if state == Verdict.WAIVED else 1.008), 3)
-    requests = [{"predicted_per_second": round(tps * (1 + step / 100), 3), "predicted_n": 256} for step in (-1.6, -0.7, 0.0, 0.4, 0.9, 1.8)]
-    if requirement.id == "TPS-2":
-        accept = (candidate.limit("accept_pct").reference if candidate.limit("accept_pct") else 50.0) + 0.31
-        measured = {"accept_pct": round(accept, 3), "estimator": "pooled", "draft_n": 1840, "draft_n_accepted": round(18.4 * accept)}
-        return measured, {"requests": requests}
-    spread = {"ci_low_tps": round(tps * 0.988, 3), "ci_high_tps": round(tps * 1.013, 3), "cv_pct": 1.21, "requests": 6}
-    return {"decode_tps_median": tps, **spread}, {"requests": requests}
-
-
-def _judgement(candidate: Candidate, requirement: Requirement, owed: Owed, state: Verdict, measured: Mapping[str, Any]) -> Judgement:
-    if requirement.id == "TPS-1" and (limit := candidate.limit("decode_tps")):
-        tps = measured["decode_tps_median"]
-        against: dict[str, Any] = {"measured": tps, "limit": limit.bound, "margin": limit.margin(tps), "unit": "t/s"}
-        reasons = {
-            Verdict.FAIL: (Verdict.FAIL, f"median decode speed is {tps:g} t/s, must be at least {limit.bound:g} t/s"),
-            Verdict.WAIVED: (Verdict.WAIVED, WAIVER),
-            Verdict.INVALID: (Verdict.INVALID, f"{tps:g} t/s was measured beside asr at 344 % of a core (pid 2378446, limit 50 %)"),
-        }
-        verdict, reason = reasons.get(state, (Verdict.PASS, f"median decode speed is {tps:g} t/s, at least {limit.bound:g} t/s"))
-        return Judgement(verdict=verdict, reason=reason, **against)
-    if requirement.id == "COH-1" and not measured["text_ok"]:
-        return Judgement(verdict=Verdict.FAIL, reason="text check failed: equals: line 1 differs at character 19")
-    if requirement.id == "PPL-2":
-        return Judgement(verdict=Verdict.BLOCKED, reason="the catalog has no reference for it", measured=measured["kld"])
-    limits = {
-        "TPS-2": ("accept_pct", candidate.limit("accept_pct")),
-        "KV-2": ("computed_mib", candidate.limit("kv_8k_mib")),
-        "PPL-1": ("ppl", candidate.limit("ppl")),
-    }
-    key, limit = limits.get(requirement.id, ("", None))
-    if limit is None:
-        return Judgement(verdict=Verdict.PASS, reason="every condition holds")
-    value = measured[key]
-    return Judgement(
-        verdict=Verdict.PASS, reason="within its limit", measured=value, limit=limit.bound, margin=limit.margin(value), unit=limit.unit
-    )
+    return record, judgement_of(candidate, requirement, owed, state, measured)
 
 
 def _record(
-    candidate: Candidate,
-    requirement: Requirement,
-    owed: Owed,
-    seq: int,
+    candidate,
+    requirement,
+    owed,
+    seq,
     *,
-    measured: Mapping[str, Any] | None = None,
-    raw: Mapping[str, Any] | None = None,
-    status: EvidenceStatus = EvidenceStatus.MEASURED,
-    reason: str = "",
-    noisy: bool = False,
-) -> Evidence:
+    measured=None,
+    raw=None,
+    status=EvidenceStatus.MEASURED,
+    reason="",
+    noisy=False,
+):
     reused = requirement.marker == "ppl"
     return Evidence(
         run=RUN,
@@ -251,14 +152,14 @@ def _record(
     )
 
 
-def _conditions(noisy: bool) -> Conditions:
+def _conditions(noisy):
     load = (ProcessLoad(name="asr-server", pid=2378446, command="asr-server --port 9000", cpu_pct=344.0, service="asr"),) if noisy else ()
     gpu = GpuReading(index=0, name="NVIDIA GB10", utilisation_pct=94.0, sm_clock_mhz=2411.0, power_w=61.4, temperature_c=64.0)
     snapshot = Snapshot(at=STARTED, load_1min=1.2, mem_available_mib=64_000.0, competing=load, gpus=(gpu,))
     return Conditions(before=snapshot, after=snapshot)
 
 
-def _verdict(host: Host, requirement: Requirement, owed: Owed, judgement: Judgement, record: Evidence | None) -> GateVerdict:
+def _verdict(host, requirement, owed, judgement, record):
     return GateVerdict(
         requirement=requirement.id,
         case=owed.case,
@@ -271,7 +172,7 @@ def _verdict(host: Host, requirement: Requirement, owed: Owed, judgement: Judgem
     )
 
 
-def _candidate(candidate: Candidate, gates: Sequence[GateVerdict]) -> CandidateSignOff:
+def _candidate(candidate, gates):
     bad = worst([gate.judgement.verdict for gate in gates if gate.tier == Tier.REQUIRED])
     first = next((gate for gate in gates if gate.judgement.verdict == bad and gate.tier == Tier.REQUIRED), None)
     through = bad in {Verdict.PASS, Verdict.WAIVED}
@@ -289,7 +190,7 @@ def _candidate(candidate: Candidate, gates: Sequence[GateVerdict]) -> CandidateS
     )
 
 
-def _manifest(host: Host, requirements: Sequence[Requirement], full_scope: bool) -> RunManifest:
+def _manifest(host, requirements, full_scope):
     return RunManifest(
         run=RUN,
         started=STARTED,
@@ -305,9 +206,7 @@ def _manifest(host: Host, requirements: Sequence[Requirement], full_scope: bool)
     )
 
 
-def _run_verdict(
-    host: Host, requirements: Sequence[Requirement], candidates: Sequence[CandidateSignOff], evidence: Sequence[Evidence], full_scope: bool
-) -> RunVerdict:
+def _run_verdict(host, requirements, candidates, evidence, full_scope):
     lanes = [candidate for candidate in candidates if candidate.role != Role.COMPARISON]
     models = {
         model: next((c.candidate for c in lanes if c.model == model and c.signoff == SignOff.READY), "") for model in host.goal.models
@@ -349,7 +248,7 @@ _COUNTED = {
 }
 
 
-def _area(area: str, requirements: Sequence[Requirement], candidates: Sequence[CandidateSignOff]) -> AreaStatus:
+def _area(area, requirements, candidates):
     of_area = {item.id for item in requirements if item.area == area}
     gates = [gate for c in candidates for gate in c.gates if gate.requirement in of_area and gate.tier == Tier.REQUIRED]
     verdicts = [gate.judgement.verdict for gate in gates]
@@ -359,7 +258,7 @@ def _area(area: str, requirements: Sequence[Requirement], candidates: Sequence[C
     return AreaStatus(area=area, verdict=bad, passed=passed, total=len(verdicts), next_step=reason)
 
 
-def _launch(candidate: Candidate, number: int) -> Launch:
+def _launch(candidate, number):
     argv = ("/opt/llama/llama-server", "-m", f"/models/{candidate.model}.gguf", "--alias", f"readiness {candidate.id}", "--port", "8087")
     at = STARTED + timedelta(seconds=5 * number)
     return Launch(

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +20,11 @@ _BUILD_S, _BOOT_S, _ASK_S = 600, 60, 30
 class Container:
     """A booted one. `root` is its tree as this machine sees it, /run included."""
 
-    def __init__(self, leader: int):
+    def __init__(self, leader):
         self.leader = leader
         self.root = Path(f"/proc/{leader}/root")
 
-    def ask(self, *command: str) -> str:
+    def ask(self, *command):
         """What a command prints inside; its failure is the test's."""
         done = subprocess.run(
             ["nsenter", "-t", str(self.leader), "-a", *command], capture_output=True, text=True, timeout=_ASK_S, check=False
@@ -33,13 +32,13 @@ class Container:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
-    def path(self, inside: str) -> Path:
+    def path(self, inside):
         """A path of the container, from here."""
         return self.root / inside.lstrip("/")
 
 
 @contextmanager
-def booted(bind: Path) -> Iterator[Container]:
+def booted(bind):
     """The container with `bind` at the same path inside; powered off in the end. Skips where this machine cannot have one."""
     if os.geteuid() != 0:
         pytest.skip("a container with systemd needs root")
@@ -61,7 +60,7 @@ def booted(bind: Path) -> Iterator[Container]:
             process.wait()
 
 
-def _tree() -> Path:
+def _tree():
     """The root folder, named by what it was built with; a build that was cut short leaves nothing under that name."""
     tree = cache_root() / "systemd" / digest(list(_BUILD))[:16]
     if not tree.is_dir():
@@ -75,7 +74,7 @@ def _tree() -> Path:
     return tree
 
 
-def _leader(process: subprocess.Popen, console: Path) -> int:
+def _leader(process, console):
     """The container's own process 1."""
     deadline = time.monotonic() + _BOOT_S
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -90,7 +89,7 @@ def _leader(process: subprocess.Popen, console: Path) -> int:
     raise AssertionError(f"the container has no leader after {_BOOT_S} s")
 
 
-def _wait_until_up(container: Container) -> None:
+def _wait_until_up(container):
     deadline = time.monotonic() + _BOOT_S
     state = ""
     while time.monotonic() < deadline:
