@@ -5,6 +5,8 @@ import json
 import pytest
 from support import child_session
 
+from llama_build import EngineRequest, build_engine
+
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 EXEC = 'exec $ENGINE "$@"'
@@ -23,7 +25,13 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_in_force(tmp_path, case):
     script, verdict, said = CASES[case]
-    engine = child_session.wrapped_engine(tmp_path / "engine", script)
+    wrapper = tmp_path / "engine" / "llama-server"
+    wrapper.parent.mkdir()
+    server = build_engine(EngineRequest.named("pinned+tbq")).server
+    probes = 'case "$*" in *--help*|*--version*) exec $ENGINE "$@";; esac'
+    wrapper.write_text(f"#!/bin/sh\nENGINE={server}\n{probes}\n{script}\n")
+    wrapper.chmod(0o755)
+    engine = f'path = "{wrapper.parent}"\ncommit = "0c1e57098bba"'
     host = child_session.write_host(tmp_path, port=18480, recipe="path", engine=engine)
     host.write_text(host.read_text().replace('id = "good-q8"', 'id = "good-q8"\npolicy = { no_graphs = true }'))
     session = child_session.start(host, tmp_path / "reports", "-k", "good and policies")
