@@ -168,3 +168,12 @@ def test_limit_bounds():
     assert at_least.margin(23.0763) == pytest.approx(0)
     at_most = Limit(reference=10, kind="at_most", tolerance=1, unit="x", source="s")
     assert (at_most.margin(11), at_most.margin(12)) == (0, -1)
+
+
+@pytest.mark.parametrize("status", EvidenceStatus)
+def test_answers_of_a_live_server_that_was_not_one_process_are_invalid(status):
+    measured, raw = GREEN["COH-1"]
+    raw = {**raw, "attached": {"pid": 42, "invalid": "the server was replaced"}}
+    found = verdict("COH-1", measured, raw=raw, status=status, reason="why")
+    assert (found.verdict, found.reason) == (Verdict.INVALID, "the server was replaced")
+    assert verdict("COH-1", measured, raw={**raw, "attached": {"pid": 42, "invalid": ""}}).verdict is Verdict.PASS

@@ -1,6 +1,8 @@
 """`--attach`: a live server is asked, never started, never stopped."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -18,7 +20,7 @@ from llama_build import EngineRequest, build_engine
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
-ENGINE_FLAGS = ("-c", "2048", "-t", "1", "-np", "1", "-fa", "on", "--jinja")
+ENGINE_FLAGS = ("-c", "2048", "-t", "1", "-np", "1", "-fa", "on", "--jinja", "-lv", "4")
 DRAFTING = ("--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec-ngram-mod-n-min", "4", "--spec-ngram-mod-n-max", "16")
 
 
@@ -66,7 +68,8 @@ def test_coherence_passes_speed_is_noisy_and_the_server_stays_untouched(tmp_path
     assert session.launches() == []
     record = session.record("COH-1", "good-q8")
     assert record["status"] == "measured"
-    assert str(server.pid) in record["identity"]["attached"]
+    assert record["raw"]["attached"]["pid"] == server.pid
+    assert record["raw"]["attached"]["invalid"] == ""
     assert record["measured"]["cuda_errors"] == 0  # read from the live server's own log file
 
 
@@ -74,14 +77,53 @@ def test_other_kv_types_are_another_candidate(tmp_path, live):
     live(18872, "-ctk", "q4_0", "-ctv", "q8_0", *DRAFTING)
     session = attach(tmp_path, "127.0.0.1:18872", "-m", "coherence")
     assert session.status == 75
-    assert "started with -ctk q4_0, but good-q8 needs q8_0" in session.record("COH-1", "good-q8")["reason"]
+    assert "is not proven to be good-q8: it has -ctk q4_0, tested was q8_0" in session.record("COH-1", "good-q8")["reason"]
 
 
-def test_without_drafts_coherence_fails(tmp_path, live):
+def test_without_drafts_it_is_another_candidate(tmp_path, live):
     live(18873, "-ctk", "q8_0", "-ctv", "q8_0")
     session = attach(tmp_path, "http://127.0.0.1:18873", "-m", "coherence")
-    assert session.status == 1
-    assert "no draft timings in the answer" in session.output
+    assert session.status == 75
+    assert "it does not say --spec-type (default none), tested was ngram-mod" in session.record("COH-1", "good-q8")["reason"]
+
+
+def test_a_key_is_asked_for_used_and_written_nowhere(tmp_path, live):
+    key = "cle-de-la-maison"
+    live(18874, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING, "--api-key", key)
+    url = "http://127.0.0.1:18874"
+    host = child_session.write_host(tmp_path, port=18865)
+    for name, env, status in (("none", {}, 4), ("wrong", {"READINESS_API_KEY": "falsch"}, 4), ("right", {"READINESS_API_KEY": key}, 0)):
+        session = child_session.start(host, tmp_path / name, f"--attach={url}", "-k", "good", "-m", "coherence", env=env)
+        assert session.wait() == status, session.output
+        written = [session.output.encode(), *(file.read_bytes() for file in session.reports.rglob("*") if file.is_file())]
+        assert not [text for text in written if key.encode() in text or b"falsch" in text]
+        said = {"none": "give a key (READINESS_API_KEY)", "wrong": "the key in READINESS_API_KEY is refused", "right": "1 passed"}
+        assert said[name] in session.output
+    assert session.record("COH-1", "good-q8")["status"] == "measured"
+
+
+def test_a_server_replaced_between_prompts_counts_for_nothing(tmp_path, live):
+    first = live(18875, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+    host = child_session.write_host(tmp_path, port=18865)
+    host.write_text(host.read_text().replace('prompts = ["zh_marker"]', 'prompts = ["zh_marker", "repeat_line", "embedded_facts"]'))
+    session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18875", "-k", "good", "-m", "coherence", "-v")
+    deadline = time.monotonic() + 120
+    while not (session.reports.exists() and any(session.reports.glob("*/evidence.jsonl"))) or not session.records():
+        assert time.monotonic() < deadline
+        assert session.process.poll() is None, session.output
+        time.sleep(0.05)
+    session.process.send_signal(signal.SIGSTOP)
+    first.kill()
+    first.wait()
+    live(18875, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
+    session.process.send_signal(signal.SIGCONT)
+    session.wait()
+    verdict = json.loads((session.folder / "verdict.json").read_text())
+    gates = [gate for each in verdict["candidates"] for gate in each["gates"] if gate["requirement"] == "COH-1" and gate["seq"]]
+    assert len(gates) == 3
+    # the one under way when it went broke off; what was measured before, and what came after, is INVALID
+    assert {gate["judgement"]["verdict"] for gate in gates} <= {"INVALID", "FAIL"}, gates
+    assert sum("was replaced" in gate["judgement"]["reason"] for gate in gates) >= 2
 
 
 def gates_of(session):
@@ -110,6 +152,29 @@ def test_a_router_without_a_model_is_one_message(tmp_path):
         server.shutdown()
     assert session.status == 4
     assert "the server answers but has no model (router mode?)" in session.output
+    assert "which is no llama-server" in session.output
+
+
+class Website(BaseHTTPRequestHandler):
+    """Something else that listens on the port."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>welcome</html>")
+
+    def log_message(self, *args):
+        pass
+
+
+def test_no_llama_server_is_named(tmp_path):
+    with HTTPServer(("127.0.0.1", 0), Website) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        session = attach(tmp_path, f"http://127.0.0.1:{server.server_port}", "-m", "coherence")
+        server.shutdown()
+    assert session.status == 4
+    assert f"is held by pid {os.getpid()}" in session.output
+    assert "which is no llama-server" in session.output
 
 
 def test_nobody_there_is_one_message(tmp_path):
