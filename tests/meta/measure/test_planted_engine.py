@@ -192,7 +192,7 @@ def test_a_death_at_the_first_token_names_its_cause(tmp_path):
     ("rule", "says"),
     [
         (Rule("/v1/chat", status=500), "HTTP status 500, must be 200"),
-        (Rule("/v1/chat", values={"timings.draft_n": None}), "no draft timings"),
+        (Rule("/v1/chat", values={"timings.draft_n": None, "timings.draft_n_accepted": None}), "no draft timings"),
         (Rule("/v1/chat", replace=("繁體", "簡體")), "text check failed"),
     ],
 )
