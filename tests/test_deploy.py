@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import reviewed, units
+from fixtures.measure import installed, reviewed, units
 from fixtures.measure.audit import ports
 
 
@@ -28,6 +28,12 @@ def test_unit_is_valid(prove):
 def test_unit_starts_what_was_tested(prove):
     """The unit's command and environment are those of the running production arm, read from /proc."""
     prove(units.against_process)
+
+
+@pytest.mark.requirement("DEP-6")
+def test_installed_unit(prove):
+    """The installed unit - files with drop-ins, as loaded and as running - starts the tested program, models, settings and policies."""
+    prove(installed.installed_unit)
 
 
 @pytest.mark.requirement("DEP-3")

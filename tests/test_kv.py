@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import claims, kv
+from fixtures.measure import claims, kv, placement
 
 
 @pytest.mark.requirement("KV-2")
@@ -27,3 +27,15 @@ def test_type_sizes(prove):
 def test_allocated_is_computed(prove):
     """The server's own KV buffers hold exactly the computed bytes, for K, for V and together."""
     prove(kv.allocated)
+
+
+@pytest.mark.requirement("KV-5")
+def test_placement(prove):
+    """On a GPU host: cache, layers and graph are on the GPU, and NVML knows the memory as our process's."""
+    prove(placement.placement)
+
+
+@pytest.mark.requirement("KV-6")
+def test_no_conversion(prove):
+    """On a GPU host: no pair of K and V types that is converted to F16 at each step for want of a kernel."""
+    prove(placement.conversion)

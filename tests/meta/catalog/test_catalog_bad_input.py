@@ -23,6 +23,7 @@ from fixtures.catalog.errors import CatalogError
 from fixtures.catalog.host import EngineSpec, Guard, Host
 from fixtures.catalog.load import CATALOG, load_claims, load_host, load_lanes, load_requirements
 from fixtures.catalog.overlay import laid_over
+from fixtures.catalog.requirement import Tier
 from fixtures.catalog.toml_file import TomlFile
 from fixtures.catalog.validate import validated
 
@@ -293,8 +294,14 @@ JUNK = st.one_of(
 
 KNOWN = Known(
     lanes=frozenset({"k3v3", "k3v4"}),
-    requirements=frozenset({"PPL-1", "COH-1"}),
-    limits={"ppl": ("engine", "corpus_sha256", "chunks", "context"), "kld": (), "decode_tps": (), "accept_pct": (), "kv_8k_mib": ()},
+    requirements={"PPL-1": Tier.REQUIRED, "COH-1": Tier.REQUIRED},
+    limits={
+        "ppl": ("engine", "backend", "corpus_sha256", "chunks", "context"),
+        "kld": (),
+        "decode_tps": (),
+        "accept_pct": (),
+        "kv_8k_mib": (),
+    },
     prompts=frozenset({"zh_marker", "embedded_facts", "repeat_line"}),
 )
 FUZZ = settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -192,14 +192,14 @@ def test_claims_name_shipped_geometries():
 
 def test_coherence_of_26b_is_owed_by_both_lanes_and_by_nothing_else_called_26b(dgx: Host):
     coherence = next(r for r in load_requirements() if r.id == "COH-1")
-    assert [c.id for c in dgx.candidates if "26b" in c.id and applies(coherence, c)] == ["26b-k3v4", "26b-k3v3"]
-    assert not applies(coherence, dgx.candidate("31b-k3v4"))
+    assert [c.id for c in dgx.candidates if "26b" in c.id and applies(coherence, c, dgx)] == ["26b-k3v4", "26b-k3v3"]
+    assert not applies(coherence, dgx.candidate("31b-k3v4"), dgx)
 
 
 def test_the_comparison_row_owes_no_ppl_and_four_candidates_owe_a_unit(dgx: Host):
     requirements = {r.id: r for r in load_requirements()}
-    assert [c.id for c in dgx.candidates if not applies(requirements["PPL-1"], c)] == ["31b-k3v4"]
-    assert sorted(c.id for c in dgx.candidates if applies(requirements["DEP-1"], c)) == sorted(SEED["services"])
+    assert [c.id for c in dgx.candidates if not applies(requirements["PPL-1"], c, dgx)] == ["31b-k3v4"]
+    assert sorted(c.id for c in dgx.candidates if applies(requirements["DEP-1"], c, dgx)) == sorted(SEED["services"])
 
 
 def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx: Host):
@@ -221,6 +221,7 @@ def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx: Host):
         "ppl.context",
         "units.directory",
         "units.scope",
+        "candidates.26b-k3v3.limits.ppl.backend",
         "candidates.26b-k3v3.limits.ppl.corpus_sha256",
     } <= missing
     text = (CATALOG / "hosts/dgx.toml").read_text(encoding="utf-8")

@@ -69,6 +69,7 @@ scope = "user"
 
 [candidates.26b-k3v3.limits.ppl]
 engine = "0123abc"
+backend = "cuda"
 corpus_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 chunks = 64
 context = 512
@@ -165,6 +166,7 @@ def test_without_its_key_a_gate_names_the_key(config: Path):
         ('texts = "shipped"', "coherence.texts"),
         ('scope = "user"', "units.scope"),
         ('engine = "0123abc"', "candidates.26b-k3v3.limits.ppl.engine"),
+        ('backend = "cuda"', "candidates.26b-k3v3.limits.ppl.backend"),
         ('corpus = "/data/wiki.test.raw"', "ppl.corpus"),
     ):
         host = laid(config, OVERLAY.replace(line, ""))
@@ -241,10 +243,22 @@ def test_applies_looks_at_role_needs_and_exemption():
         (("speculation",), True),
         (("unit",), False),
         (("prompts",), False),
+        (("gpu",), True),
     ):
-        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate) is owed, needs
-    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate)
-    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}))
+        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
+    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
+    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
+    assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), candidate, load_host("local"))
+
+
+def test_a_chosen_candidate_owes_the_unit_gates_before_it_has_a_unit():
+    host = load_host("dgx")
+    requirement = next(each for each in load_requirements() if "unit" in each.needs)
+    bare = host.candidate("26b-k3v3")  # has neither unit nor port
+    assert not applies(requirement, bare, host)
+    chosen = host.model_copy(update={"goal": host.goal.model_copy(update={"chosen": {bare.model: bare.id}})})
+    assert applies(requirement, bare, chosen)
+    assert not applies(requirement, bare.model_copy(update={"exempt": {requirement.id: "because"}}), chosen)
 
 
 def test_lanes_mean_what_the_vocabulary_says():
@@ -286,3 +300,24 @@ inline = { key = 4 }
     assert line_of(text, data, ("rows", 1, "more", "x.y", "inline", "key")) == 17
     assert line_of(text, data, ("rows", 0, "missing")) == 11
     assert line_of(text, data, ("nowhere",)) is None
+
+
+def test_an_mtp_head_inside_the_target_needs_no_drafter(catalog: Path):
+    file = catalog / "hosts/dgx.toml"
+    text = file.read_text(encoding="utf-8")
+    start = text.index("[models.gemma4-26b]")
+    entry = text[start : text.index("\n[", start + 1)]
+    bare = "\n".join(line for line in entry.splitlines() if not line.startswith("drafter"))
+
+    def said(written: str) -> str:
+        file.write_text(text.replace(entry, written), encoding="utf-8")
+        try:
+            load_host("dgx", bare=True, catalog=catalog)
+        except CatalogError as error:
+            return str(error)
+        return ""
+
+    assert bare != entry
+    assert "mtp_inside = true` where the target holds its own MTP head" in said(bare)
+    assert said(bare + "\nmtp_inside = true\n") == ""
+    assert "is true beside a `drafter`" in said(entry + "\nmtp_inside = true\n")

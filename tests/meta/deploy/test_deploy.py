@@ -254,7 +254,7 @@ def test_windows_line_ends_are_read_too():
         ("ExecStart=/a\n", "neither a [Section] nor a Key=Value inside one"),
         ("[Service]\nhello\n", "neither a [Section] nor a Key=Value inside one"),
         ('[Service]\nExecStart=/a "b\n', "unbalanced quotes"),
-        ("[Service]\nExecStart=/a \\q\n", "unknown escape \\q"),
+        ('[Service]\nEnvironment="A=\\q"\nExecStart=/a\n', "unknown escape \\q"),
         ("[Service]\nExecStart=@/a b\n", "the prefix @"),
         ("[Service]\nEnvironment=A\nExecStart=/a\n", "'A' is no NAME=VALUE"),
         ("[Service]\nExecStart=  \n", "the unit has 0 ExecStart= lines"),

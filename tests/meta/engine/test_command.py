@@ -271,7 +271,8 @@ def test_perplexity_uses_the_lane_and_never_drafts(host: Host) -> None:
     launch = prepared(few_threads, host.candidate("31b-k3v3"), recorded_dialect("atomicbot-2026-07"), Arm.PLAIN)
     built = perplexity_command(launch, Path("/e/llama-perplexity"), Corpus(Path("/c/a b.txt"), chunks=8, context=512))
     assert render_command(built) == (
-        "/e/llama-perplexity -m /m/t.gguf -c 512 -b 512 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 -t 4 -f '/c/a b.txt' --chunks 8"
+        "/e/llama-perplexity -m /m/t.gguf -c 512 -b 512 -ub 512 -fa on -fit off -ctk turbo3 -ctv turbo3 -t 4 -lv 4 "
+        "-f '/c/a b.txt' --chunks 8"
     )
     assert built.policy_env == command(host, "31b-k3v3", "atomicbot-2026-07").policy_env
 

@@ -26,6 +26,7 @@ kind = "at_most"
 unit = "PPL"
 source = "meta test"
 engine = "{engine}"
+backend = "cpu"
 corpus_sha256 = "{sha256}"
 chunks = 2
 context = 128

@@ -31,7 +31,11 @@ class RecordedNvml:
             raise AttributeError(function)
         return partial(self.call, function)
 
-    def call(self, function, *arguments):
+    def call(self, function, *arguments, version=1):
+        if version != 1:  # another answer, where the driver has one
+            function = f"{function}_v2"
+            if function not in arguments[0]:
+                raise pynvml.NVMLError(self.recording.get("no_v2", pynvml.NVML_ERROR_FUNCTION_NOT_FOUND))
         if function == "nvmlInit":
             self.answer(self.recording.get(function))
             self.open += 1
@@ -187,3 +191,39 @@ def test_this_machine_answers_without_an_error():
     for gpu in gpu_readings():
         assert gpu.name
         assert gpu.used_mib is None or gpu.used_mib >= 0
+
+
+@pytest.fixture
+def with_memory_of_its_own():
+    def recording(**answers):
+        return gb10(nvmlDeviceGetName="NVIDIA H100 80GB HBM3", nvmlDeviceGetMemoryInfo={"total": 80 << 30, "used": 2000 << 20}, **answers)
+
+    return recording
+
+
+def test_what_the_driver_reserves_is_not_used(with_memory_of_its_own):
+    second = {"total": 80 << 30, "used": 1520 << 20, "reserved": 480 << 20}
+    gpu = read(with_memory_of_its_own(nvmlDeviceGetMemoryInfo_v2=second))
+    assert (gpu.used_mib, gpu.total_mib) == (1520, 80 * 1024)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_INVALID_ARGUMENT,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+    ],
+)
+def test_an_older_driver_gives_its_first_answer(with_memory_of_its_own, error):
+    nvml = with_memory_of_its_own()
+    nvml.recording["no_v2"] = error
+    assert read(nvml).used_mib == 2000
+
+
+@pytest.mark.parametrize("error", [pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_UNKNOWN])
+def test_a_lost_gpu_is_not_asked_another_way(with_memory_of_its_own, error):
+    nvml = with_memory_of_its_own(nvmlDeviceGetMemoryInfo_v2={"error": error})
+    with pytest.raises(GpuError, match="NVML fails"):
+        gpu_readings(nvml)

@@ -6,7 +6,6 @@ from support.evidence_samples import (
     CONFIRMED,
     CONTRADICTED,
     GREEN,
-    KLD_MEASURED,
     NOON,
     QUIET,
     REQUIREMENTS,
@@ -20,7 +19,7 @@ from fixtures.catalog.limit import Limit
 from fixtures.catalog.load import load_host, load_requirements
 from fixtures.judge.rules import RULES
 from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad
-from fixtures.records.evidence import EvidenceStatus
+from fixtures.records.evidence import Attestation, EvidenceStatus
 from fixtures.records.verdict import Verdict
 
 HOST = load_host("local")
@@ -81,16 +80,54 @@ def test_a_claim_without_numbers_is_not_judged():
 
 @pytest.mark.parametrize(
     ("requirement", "key"),
-    [("PPL-1", "engine"), *((requirement, key) for requirement in ("PPL-1", "PPL-2") for key in ("corpus_sha256", "chunks", "context"))],
+    [(requirement, key) for requirement in ("PPL-1", "PPL-2") for key in ("engine", "backend", "corpus_sha256", "chunks", "context")],
 )
 def test_a_number_over_something_else_has_no_reference(requirement, key):
     found = verdict(requirement, {**GREEN[requirement][0], key: 1 if key in ("chunks", "context") else "other"}, WITH_PPL)
     assert found.verdict is Verdict.BLOCKED
-    assert "no reference" in found.reason
+    assert f"no reference for this {key}" in found.reason
 
 
-def test_a_divergence_counts_for_any_engine():
-    assert verdict("PPL-2", {**KLD_MEASURED, "engine": "other"}, WITH_PPL).verdict is Verdict.PASS
+FIVE = {"31b-k3v3": 30.2595, "26b-k3v4": 25.7098, "26b-k3v3": 38.2839, "e4b-k3v3": 24.6580, "e4b-k3v4": 25.8709}
+VOUCHED = Attestation(source="readiness report, PPL status", date="2026-05-14", who="owner")
+
+
+def vouched(name, value, *, limit=None, **measured):
+    """The judgement of an imported perplexity of the DGX; `limit` overrides keys of the recorded value."""
+    dgx = load_host("dgx", bare=True)
+    candidate = dgx.candidate(name)
+    changed = candidate.limit("ppl").model_copy(update=limit or {})
+    candidate = candidate.model_copy(update={"limits": candidate.limits | {"ppl": changed}})
+    record = evidence("PPL-1", name, {"ppl": value, **measured}).model_copy(update={"attested": VOUCHED})
+    return judged(record, candidate, dgx)
+
+
+@pytest.mark.parametrize("backend", [None, "cuda"])
+@pytest.mark.parametrize(("name", "value"), FIVE.items())
+def test_the_reports_perplexities_supply_engine_and_backend_of_their_limits(name, value, backend):
+    found = vouched(name, value, engine="path-aabbccddeeff", backend=backend)
+    assert found.verdict is Verdict.PASS
+    assert "attested by owner" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("stated", "verdict"),
+    [
+        ({"backend": "cuda"}, Verdict.PASS),
+        ({"engine": "e", "backend": "cuda"}, Verdict.PASS),
+        ({"backend": "cpu"}, Verdict.BLOCKED),
+        ({"backend": "cpu+cuda"}, Verdict.BLOCKED),
+        ({"engine": "other"}, Verdict.BLOCKED),
+    ],
+)
+def test_an_attested_reading_of_another_backend_than_the_limits(stated, verdict):
+    found = vouched("31b-k3v3", 30.2595, limit=stated, engine="e", backend="cuda")
+    assert found.verdict is verdict
+    assert ("no reference for this" in found.reason) == (verdict is Verdict.BLOCKED)
+
+
+def test_an_attested_reading_off_its_limit_fails():
+    assert vouched("31b-k3v3", 31.0, engine="e", backend="cuda").verdict is Verdict.FAIL
 
 
 def test_no_limit_is_blocked_not_passed():

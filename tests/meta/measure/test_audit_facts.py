@@ -1,5 +1,6 @@
 """What the audit reads: artefacts, engine, units, scripts and the machine, each with planted faults."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -24,7 +25,9 @@ from fixtures.measure.audit import engine as audit_engine
 from fixtures.measure.audit.machine import machine
 from fixtures.measure.audit.scripts import compiled
 from fixtures.measure.audit.unit import unit_file
+from fixtures.models.host_models import HostModels
 from fixtures.models.twins import ensure_twin
+from fixtures.records.blocked import Blocked
 from fixtures.records.conditions import GpuReading, GuardReport, ResidentServer
 from fixtures.records.verdict import Verdict
 from llama_build import Manifest
@@ -104,6 +107,21 @@ class TestArtefacts:
         assert "is of type Q8_0, the catalog says Q4_K_M" in judgement.reason
         assert rows(found)[0]["state"] == "broken"
 
+    def test_a_stated_sha256_is_held_against_the_file(self, twin):
+        accepted = hashlib.sha256(twin.target.read_bytes()).hexdigest()
+        assert self.looked_at(twin.target, twin.drafter, sha256=accepted)[1].verdict is Verdict.PASS
+        found, judgement = self.looked_at(twin.target, twin.drafter, sha256="0" * 64)
+        assert judgement.verdict is Verdict.FAIL
+        assert f"has sha256 {accepted}, the host file says {'0' * 64}" in judgement.reason
+        assert rows(found)[0]["state"] == "broken"
+
+    def test_a_file_with_another_sha256_has_no_identity(self, twin):
+        entry = {"target": FileArtefact(path=str(twin.target), sha256="0" * 64)}
+        host = HOST.model_copy(update={"models": HOST.models | {"twin42": HOST.models["twin42"].model_copy(update=entry)}})
+        models = HostModels(host, print)
+        with pytest.raises(Blocked, match="name the file that was accepted"):
+            models.sha256_of(models.target(CANDIDATE))
+
     def test_drafter_of_another_model_fails(self, twin):
         _, judgement = self.looked_at(twin.target, ensure_twin("twin42", "geometry").drafter)
         assert judgement.verdict is Verdict.FAIL
@@ -178,6 +196,16 @@ class TestArtefacts:
         assert rows(found)[0]["state"] == "note"
         assert "says Q4_K_M, its tensors are F16" in rows(found)[0]["problem"]
 
+    def test_an_mtp_head_inside_is_one_file_that_must_hold_it(self, twin):
+        for target, verdict in ((ensure_twin("twin64", "scripted").target, Verdict.PASS), (twin.target, Verdict.FAIL)):
+            entry = {"target": FileArtefact(path=str(target)), "drafter": None, "mtp_inside": True}
+            host = HOST.model_copy(update={"models": HOST.models | {"twin42": HOST.models["twin42"].model_copy(update=entry)}})
+            found = audit.artefacts(subject(host))
+            judgement = judged("AUD-1", found, host)
+            assert judgement.verdict is verdict
+            assert len(rows(found)) == 1
+        assert "holds no MTP head (gemma4.nextn_predict_layers), and the catalog says `mtp_inside`" in judgement.reason
+
     def test_state_of_files_changes_with_them_and_reads_no_content(self, twin, tmp_path):
         copy = tmp_path / "copy.gguf"
         copy.write_bytes(twin.target.read_bytes())
@@ -240,13 +268,13 @@ class TestEngine:
     """AUD-3, with the help texts of real engines."""
 
     @staticmethod
-    def asked(family, candidate, host, monkeypatch):
+    def asked(family, candidate, host, monkeypatch, folder=Path("/nowhere")):
         dialect = recorded_dialect(family)
         engine = type(
             "Engine",
             (),
             {
-                "folder": Path("/nowhere"),
+                "folder": folder,
                 "manifest": Manifest(
                     recipe="pinned", engine_id="abc", patches={"0001.patch": "5a" * 32}, files={"llama-server": "7f" * 32}
                 ),
@@ -268,6 +296,28 @@ class TestEngine:
             {"llama-server": "7f" * 32},
         )
         assert made_of["version"], "as the engine itself says it"
+
+    @pytest.mark.parametrize(
+        ("family", "lane", "library", "says"),
+        [
+            ("tbq-patch", "k3v3", b"ggml_cuda_cpy q8_0", "K type tbq3_0 is one that CUDA cannot store"),
+            ("tbq-patch", "k3v3", b"dequantize block_tbq3_0", ""),  # the patch set with CUDA kernels
+            ("tbq-patch", "k3v3", None, ""),  # no CUDA build
+            ("tbq-patch", "q8", b"ggml_cuda_cpy q8_0", ""),
+            ("upstream", "q8", b"ggml_cuda_cpy q8_0", ""),
+        ],
+    )
+    def test_types_that_the_gpu_cannot_have_fail_on_a_gpu_host_only(self, family, lane, library, says, tmp_path, monkeypatch):
+        if library:
+            (tmp_path / "libggml-cuda.so").write_bytes(b"\x7fELF" + library)
+        with_gpu = HOST.model_copy(update={"launch": HOST.launch.model_copy(update={"gpu_layers": 99})})
+        candidate = CANDIDATE.model_copy(update={"lane": lane})
+        found = judged("AUD-3", self.asked(family, candidate, with_gpu, monkeypatch, tmp_path))
+        assert (found.verdict is Verdict.FAIL) == bool(says), found.reason
+        assert says in found.reason
+        if says:
+            assert "log of an H100: abort at SET_ROWS of cache_k_l0 in buffer CUDA0" in found.reason
+        assert judged("AUD-3", self.asked(family, candidate, HOST, monkeypatch, tmp_path)).verdict is Verdict.PASS
 
     def test_engine_without_the_lanes_types_is_blocked(self, monkeypatch):
         dgx = load_host("dgx", bare=True)

@@ -144,7 +144,7 @@ def audited_host(folder):
     (machine / "bad.sh").write_text("if true\n")
     host = child_session.write_host(folder, port=18560, other=f'target = {{ kind = "file", path = "{machine}/linked.gguf" }}')
     text = host.read_text().replace(str(folder / "run.lock"), str(machine / "run.lock"))
-    text = text.replace("~/.config/systemd/user", str(machine / "units")).replace(', AUD-4 = "nothing is installed"', "")
+    text = text.replace("~/.config/systemd/user", str(machine / "units")).replace('AUD-4 = "nothing is installed"\n', "")
     host.write_text(
         text.replace("standin = true\n", f'standin = true\nscripts = ["{machine}/good.py", "{machine}/bad.sh", "{machine}/gone.py"]\n')
     )

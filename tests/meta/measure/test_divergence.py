@@ -14,7 +14,7 @@ from fixtures.models.cache import cache_root
 from fixtures.records.blocked import Blocked
 
 CORPUS = "8eeb219a698519647de0253297c88be098ef7691486bdf4258326e0c203886bb"
-EXEMPT = 'PPL-2 = "not tested here", '
+EXEMPT = 'PPL-2 = "not tested here"\n'
 
 
 def test_the_logits_file_is_as_large_as_the_engine_writes_it():
@@ -27,7 +27,7 @@ def host_with(tmp_path, port, lane, reference):
     host = child_session.write_host(tmp_path, port=port)
     head, other = host.read_text().split('id = "other-q8"')
     limit = f'kld = {{ reference = {reference}, kind = "at_most", unit = "nats", source = "meta test", chunks = 2, context = 512, '
-    limit += f'corpus_sha256 = "{CORPUS}" }}\n'
+    limit += f'engine = "0c1e57098bba+tbq", backend = "cpu", corpus_sha256 = "{CORPUS}" }}\n'
     other = other.replace(EXEMPT, "").replace('lane = "q8"', f'lane = "{lane}"')
     other = other.replace("[candidates.limits]\n", f"[candidates.limits]\n{limit}")
     plan = '[ppl]\ncorpus = "readiness-bilingual"\nchunks = 2\ncontext = 512\nkld_chunks = 2\n\n'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.engine.client import LlamaClient
-from fixtures.engine.logs import tail
+from fixtures.engine.last_words import tail
 from fixtures.engine.process import EngineProcess, wait_until
 from fixtures.measure.checks import run_checks
 from fixtures.measure.prompts import load_prompt, load_speed_set

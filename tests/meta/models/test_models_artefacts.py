@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 
-from fixtures.models.artefacts import ArtefactError, GgufFacts, check_gguf, drafter_matches
+from fixtures.models.artefacts import ArtefactError, GgufFacts, check_gguf, drafter_matches, model_sha256
 from fixtures.models.geometry import read_geometry
 from fixtures.models.gguf_header import read_header
 from fixtures.models.twins import TwinPaths, ensure_twin
@@ -229,6 +229,10 @@ def test_split_model(tmp_path: Path) -> None:
     facts = check_gguf(parts[0])
     assert (facts.tensor_count, facts.tensor_bytes, facts.parts) == (3, 3 * 1024, tuple(parts))
     assert len(read_geometry(parts[0]).layers) == 2
+    whole = model_sha256(facts)
+    content = parts[2].read_bytes()
+    parts[2].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert model_sha256(facts) != whole, "every part counts, not the named one alone"
 
     with pytest.raises(ArtefactError, match="later part of a split model"):
         check_gguf(parts[1])

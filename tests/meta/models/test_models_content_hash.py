@@ -6,6 +6,8 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,7 @@ def test_a_replaced_file_of_same_size_and_time_is_read_again(model: Path, tmp_pa
 @pytest.mark.parametrize("store", [b"", b"{", b"[]", b'{"a": {"size": "many"}}', b"\xff\xfe"])
 def test_a_damaged_store_is_started_anew(model: Path, store: bytes) -> None:
     cache_root().mkdir(parents=True)
-    (cache_root() / "hashes.json").write_bytes(store)
+    (cache_root() / "content-hashes.json").write_bytes(store)
     assert content_sha256(model) == hashlib.sha256(CONTENT).hexdigest()
     assert read_calls(model) == []
 
@@ -102,7 +104,7 @@ def test_processes_do_not_lose_each_others_entries(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(30)
         assert worker.exitcode == 0
-    store = json.loads((cache_root() / "hashes.json").read_text())
+    store = json.loads((cache_root() / "content-hashes.json").read_text())
     assert {Path(path).name: entry["sha256"] for path, entry in store.items()} == {
         path.name: hashlib.sha256(path.name.encode()).hexdigest() for path in paths
     }
@@ -111,3 +113,36 @@ def test_processes_do_not_lose_each_others_entries(tmp_path: Path) -> None:
 def test_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_root() == Path.home() / ".cache" / "llama-readiness"
+
+
+def exchanged_in_place(model: Path) -> None:
+    with model.open("r+b") as handle:
+        handle.write(b"other")
+
+
+def exchanged_by_rename(model: Path) -> None:
+    other = model.with_suffix(".new")
+    other.write_bytes(CONTENT[::-1])
+    other.replace(model)
+
+
+def exchanged_behind_a_copy(model: Path) -> None:
+    shutil.copyfile(model, model.with_suffix(".bak"))
+    model.write_bytes(CONTENT[::-1])
+
+
+@pytest.mark.parametrize("exchange", [exchanged_in_place, exchanged_by_rename, exchanged_behind_a_copy])
+def test_an_exchanged_file_whose_time_was_put_back_is_read_again(model: Path, exchange) -> None:
+    before, was = content_sha256(model), model.stat()
+    exchange(model)
+    os.utime(model, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (model.stat().st_size, model.stat().st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+    assert content_sha256(model) == hashlib.sha256(model.read_bytes()).hexdigest() != before
+
+
+def test_what_was_computed_before_a_given_time_is_computed_once_more(model: Path) -> None:
+    content_sha256(model)
+    since, calls = time.time_ns(), []
+    for _ in range(2):
+        content_sha256(model, lambda *call: calls.append(call), since_ns=since)
+    assert len(calls) == 3, "one reading of the file"

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from fixtures.engine.client import LlamaClient
-from fixtures.engine.logs import read_log_file, tail
+from fixtures.engine.last_words import tail
+from fixtures.engine.logs import read_log_file
 from fixtures.engine.process import EngineProcess, wait_until
 from fixtures.models.geometry import KvGeometry, read_geometry
 from fixtures.models.kv_size import BPW, KvShape, kv_size

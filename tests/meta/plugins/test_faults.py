@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 from support import child_session
+from support.launcher import Faults
 
 from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchFailed, LaunchPlan, launch
@@ -85,8 +86,7 @@ def test_old_server_still_answering(tmp_path, engine):
 
 
 def test_refused_flag(tmp_path):
-    body = 'case "$*" in *other*) exec $ENGINE "$@" --no-such-flag;; esac\nexec $ENGINE "$@"'
-    config = child_session.wrapped_engine(tmp_path / "engine", body)
+    config = child_session.faulty_engine(tmp_path / "engine", Faults(only="other.gguf", flags={"--no-such-flag": ""}))
     host = child_session.write_host(tmp_path, port=18420, recipe="path", engine=config, other=child_session.own_copy(tmp_path))
     session = finished(host, tmp_path)
     record = session.record("KV-1", "other-q8")
@@ -96,8 +96,7 @@ def test_refused_flag(tmp_path):
 
 
 def test_server_that_never_gets_ready(tmp_path):
-    body = 'case "$*" in *other*) exec sleep 1000;; esac\nexec $ENGINE "$@"'
-    config = child_session.wrapped_engine(tmp_path / "engine", body)
+    config = child_session.faulty_engine(tmp_path / "engine", Faults(only="other.gguf", instead=("sleep", "1000")))
     other = child_session.own_copy(tmp_path)
     host = child_session.write_host(tmp_path, port=18425, recipe="path", engine=config, other=other, ready_timeout_s=15.0)
     session = finished(host, tmp_path)

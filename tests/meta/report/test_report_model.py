@@ -93,7 +93,7 @@ def test_advisory_passes_alone_make_nothing_ready() -> None:
 
 
 def test_an_advisory_failure_takes_nothing_away() -> None:
-    failed = with_gate(READY.verdict, "31b-k3v3", "STA-1", judgement=Judgement(verdict=Verdict.FAIL, reason="advisory"))
+    failed = with_gate(READY.verdict, "31b-k3v3", "KV-4", judgement=Judgement(verdict=Verdict.FAIL, reason="advisory"))
     assert headline(failed, seqs(failed)) == Headline.READY
     assert summed(failed).steps == ()
 

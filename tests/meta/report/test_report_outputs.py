@@ -125,9 +125,7 @@ def test_an_advisory_failure_is_no_junit_failure() -> None:
     verdict = run_of(host_of("dgx"), {}).verdict
     failed = Judgement(verdict=Verdict.FAIL, reason="advisory only")
     candidates = tuple(
-        c.model_copy(
-            update={"gates": tuple(g.model_copy(update={"judgement": failed}) if g.requirement == "STA-1" else g for g in c.gates)}
-        )
+        c.model_copy(update={"gates": tuple(g.model_copy(update={"judgement": failed}) if g.requirement == "KV-4" else g for g in c.gates)})
         for c in verdict.candidates
     )
     root = ElementTree.fromstring(render_junit(summed(verdict.model_copy(update={"candidates": candidates}))))  # noqa: S314

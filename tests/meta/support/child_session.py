@@ -13,6 +13,7 @@ import psutil
 
 from fixtures.models.registry import ensure_registry_model
 from llama_build import EngineRequest, build_engine
+from support.launcher import write_launcher
 from support.places import ROOT
 
 HOST = """\
@@ -73,7 +74,12 @@ port = {service_port}
 test_port = {test_port}
 unit = "{name}-{model}.service"
 prompts = ["zh_marker"]
-exempt = {{ PPL-1 = "not part of this test", PPL-2 = "not tested here", KV-2 = "not tested here", AUD-4 = "nothing is installed" }}
+[candidates.exempt]
+PPL-1 = "not part of this test"
+PPL-2 = "not tested here"
+KV-2 = "not tested here"
+AUD-4 = "nothing is installed"
+DEP-6 = "nothing is installed"
 [candidates.limits]
 decode_tps = {{ reference = 0.1, kind = "at_least", unit = "t/s", source = "meta test" }}
 accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta test" }}
@@ -170,18 +176,13 @@ def _is_engine(process):
         return False
 
 
-def wrapped_engine(folder, body):
-    """The real engine behind a shell script, as `[engine]` keys; probes pass through. `body` may use $ENGINE."""
-    folder.mkdir()
-    script = folder / "llama-server"
-    server = build_engine(EngineRequest.named("pinned+tbq")).server
-    script.write_text(f'#!/bin/sh\nENGINE={server}\ncase "$*" in *--help*|*--version*) exec $ENGINE "$@";; esac\n{body}\n')
-    script.chmod(0o755)
-    return f'path = "{folder}"\ncommit = "0c1e57098bba"'
+def faulty_engine(folder, faults):
+    """The real engine behind a launcher with these faults (support/launcher.py), as `[engine]` keys; probes pass through."""
+    return write_launcher(folder, faults, build_engine(EngineRequest.named("pinned+tbq")).server)
 
 
 def own_copy(folder):
-    """A copy of the small model called other.gguf, so that a script can tell the candidate `other` by its path."""
+    """A copy of the small model called other.gguf, so that a launcher can tell the candidate `other` by its path."""
     copy = folder / "other.gguf"
     shutil.copy(ensure_registry_model("smollm2-135m"), copy)
     return f'target = {{ kind = "file", path = "{copy}" }}'

@@ -125,6 +125,7 @@ def _facts(
         case "ppl":
             ppl = candidate.limit("ppl").reference if candidate.limit("ppl") else 30.0
             basis = {"chunks": 64, "context": 512, "corpus_sha256": "5a" * 32, "engine": "0c1e57098bba43ac29e6e3b677cdceebdd22334f+tbq"}
+            basis["backend"] = "cuda"
             if requirement.id == "PPL-2":
                 distance = {"kld": 0.31824, "kld_stderr": 0.0052, "same_top_pct": 80.8, "same_top_stderr_pct": 0.41}
                 return {**distance, **basis}, {"running": ["0.32010", "0.31824"], "log": f"{candidate.id}-kld.log"}

@@ -38,6 +38,7 @@ def all_green(change=None):
             measured = {
                 "ppl": ppl.reference,
                 "engine": ppl.engine,
+                "backend": ppl.backend,
                 "corpus_sha256": ppl.corpus_sha256,
                 "chunks": ppl.chunks,
                 "context": ppl.context,

@@ -1,0 +1,93 @@
+"""What a sign-off does without stands in its headline, in every report."""
+
+import pytest
+from support.signoff_samples import HOST, REQUIREMENTS, all_green, run
+
+from fixtures.catalog.host import Retiered
+from fixtures.catalog.requirement import Tier
+from fixtures.catalog.waivers import Waiver
+from fixtures.judge.relaxed import relaxations
+from fixtures.records.verdict import SignOff
+from fixtures.report.markdown import render_markdown
+from fixtures.report.summary import summary_of
+from fixtures.report.terminal import render_terminal
+
+WHY = "the texts are being rewritten"
+DEMOTED = HOST.model_copy(update={"tiers": {"COH-1": Retiered(tier=Tier.ADVISORY, reason=WHY, who="lee")}})
+
+
+def told(host, waivers=()):
+    return [(item.requirement, item.how, item.candidates, item.reason, item.who) for item in relaxations(host, REQUIREMENTS, waivers)]
+
+
+def with_exempt(candidate_id, exempt, host=HOST):
+    candidates = [c.model_copy(update={"exempt": exempt if c.id == candidate_id else {}}) for c in host.candidates]
+    return host.model_copy(update={"candidates": tuple(candidates)})
+
+
+BARE = with_exempt("none", {})
+
+
+def test_nothing_is_relaxed_where_nothing_is():
+    assert told(BARE) == []
+
+
+@pytest.mark.parametrize(
+    ("tiers", "expected"),
+    [
+        ({"COH-1": Retiered(tier=Tier.ADVISORY, reason=WHY, who="lee")}, [("COH-1", "demoted", (), WHY, "lee")]),
+        ({"COH-1": Retiered(tier=Tier.ADVISORY)}, [("COH-1", "demoted", (), "", "")]),
+        ({"STA-1": Retiered(tier=Tier.REQUIRED)}, []),
+        ({"STA-1": Retiered(tier=Tier.ADVISORY)}, []),
+        ({"COH-1": Retiered(tier=Tier.REQUIRED)}, []),
+        ({"STA-1": Retiered(tier=Tier.REQUIRED, reason=WHY, who="lee")}, []),
+    ],
+    ids=["demoted", "demoted-in-an-older-run", "promoted", "advisory-anyway", "required-anyway", "promoted-by-name"],
+)
+def test_tiers(tiers, expected):
+    assert told(BARE.model_copy(update={"tiers": tiers})) == expected
+
+
+@pytest.mark.parametrize(
+    ("exempt", "expected"),
+    [
+        ({"KV-1": "no such cache"}, [("KV-1", "exempted", ("twin42-q8",), "no such cache", "")]),
+        ({"PPL-2": "advisory anyway"}, []),
+        ({"KV-1": "a", "COH-1": "b"}, [("KV-1", "exempted", ("twin42-q8",), "a", ""), ("COH-1", "exempted", ("twin42-q8",), "b", "")]),
+    ],
+)
+def test_exemptions(exempt, expected):
+    assert sorted(told(with_exempt("twin42-q8", exempt))) == sorted(expected)
+
+
+def test_an_exemption_from_what_is_not_owed_relaxes_nothing():
+    host = with_exempt("gemma3-270m-f16", {"TPS-2": "drafts nothing"})
+    nothing = {"mtp_block": None, "ngram_mod": False}
+    candidates = [c.model_copy(update={"speculation": c.speculation.model_copy(update=nothing)}) for c in host.candidates]
+    assert told(host.model_copy(update={"candidates": tuple(candidates)})) == []
+
+
+def test_candidates_exempt_for_one_reason_stand_together():
+    reason = "nothing is installed on the stand-in host; DEP-1 and DEP-2 check the rendered unit"
+    found = [entry for entry in told(HOST) if entry[3] == reason]
+    assert len(found) <= 1
+
+
+@pytest.mark.parametrize(("requirement", "counts"), [("KV-1", True), ("STA-1", False)])
+def test_waivers(requirement, counts):
+    waiver = Waiver(
+        requirement=requirement, candidate="twin42-q8", reason="known issue 17", who="lee", date="2026-11-24", expires="2026-12-24T00:00Z"
+    )
+    expected = [(requirement, "waived", ("twin42-q8",), "known issue 17", "lee")] if counts else []
+    assert told(BARE, [waiver]) == expected
+
+
+@pytest.mark.parametrize("lang", ["en", "zh-TW"])
+def test_every_report_says_so_beside_its_headline(lang):
+    verdict = run(all_green(), DEMOTED)
+    assert verdict.master is SignOff.READY
+    summary = summary_of(verdict, (), set(range(1, 10_000)), ())
+    lines = render_terminal(summary, 400).splitlines()
+    assert f"  ~ COH-1 demoted by host file: {WHY} (lee)" in lines[:6]
+    markdown = render_markdown(summary, lang).splitlines()
+    assert any("COH-1" in line and WHY in line and "(lee)" in line for line in markdown[:12])
