@@ -91,7 +91,7 @@ def imported(tmp_path_factory):
     """A host that does not know its corpus, and a reports folder into which a perplexity of `other-q8` was imported."""
     folder = tmp_path_factory.mktemp("attested")
     host = child_session.write_host(folder, port=18620, other=child_session.own_copy(folder))
-    text = host.read_text().replace('PPL-1 = "not part of this test", ', "")
+    text = host.read_text().replace('PPL-1 = "not part of this test"\n', "")
     limit = 'ppl = { reference = 25.1373, kind = "equal", tolerance = 0.1, relative = true, unit = "PPL", source = "meta test" }\n'
     host.write_text(text.replace("[candidates.limits]\n", "[candidates.limits]\n" + limit))
     reports = folder / "reports"

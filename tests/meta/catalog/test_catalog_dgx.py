@@ -61,6 +61,7 @@ def expected_numbers() -> dict[str, str]:
         found[f"launch.{key}"] = SEED["machine"][key]
     found["ports.test"] = SEED["ports"]["test"]
     found |= {f"ports.watch.{name}": SEED["ports"][name] for name in ("fallback", "canary")}
+    found |= {f"guard.residents.{index}.port": SEED["ports"][name] for index, name in enumerate(("canary", "fallback"))}
     for row in SEED["candidate"]:
         found |= _candidate_numbers(row)
     for row_id, readings in SEED["readings"].items():

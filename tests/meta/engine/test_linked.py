@@ -204,6 +204,13 @@ def test_a_perplexity_of_the_same_build_is_used(engine):
     assert engine_at(engine).perplexity == engine / "llama-perplexity"
 
 
+@pytest.mark.parametrize("name", ["llama-server", "llama-perplexity"])
+def test_neither_program_of_an_engine_is_a_stranger(engine, name):
+    program(engine, "llama-perplexity")
+    with running([engine / name, "serve"]) as pid:
+        assert engine_at(engine).strangers(mapped_files(pid)) == ()
+
+
 def a_script(engine, tmp_path):
     script = engine / "llama-perplexity"
     script.write_text("#!/bin/sh\necho 'Final estimate: PPL = 25.1373 +/- 0.1'\n")

@@ -158,15 +158,18 @@ class TestDisturbance:
         assert disturbance([], LIMITS) is None
         assert disturbance(samples(0, 10, 50, 0, 0, 0, 0), LIMITS) is None
 
-    def test_burst_shorter_than_the_window_counts_by_its_mean(self):
-        assert disturbance(samples(0, 0, 0, 0, 240, 0, 0, 0, 0), LIMITS) is None  # 48 % over 5 s
+    def test_burst_shorter_than_the_window_counts_alone(self):
+        assert disturbance(samples(0, 0, 0, 0, 240, 0, 0, 0, 0), LIMITS) == (  # 48 % over 5 s
+            "ASR came up during the measurement: 240.0 % of a core in one sample, 50 % allowed (pid 9 asr)"
+        )
         assert disturbance(samples(0, 0, 0, 0, 260, 0, 0, 0, 0), LIMITS).startswith(
             "ASR came up during the measurement: 52.0 % of a core over 5 s, 50 % allowed (pid 9 asr)"
         )
 
     def test_short_measurement_is_judged_by_all_it_has(self):
         assert disturbance(samples(60, 60), LIMITS) is not None
-        assert disturbance(samples(90, 5), LIMITS) is None
+        assert disturbance(samples(90, 5), LIMITS) is not None
+        assert disturbance(samples(50, 5), LIMITS) is None
 
     def test_other_service_does_not_disturb(self):
         assert disturbance(samples(400, 400, 400, 400, 400, service="backup"), LIMITS) is None

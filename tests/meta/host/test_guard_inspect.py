@@ -10,13 +10,14 @@ import psutil
 import pytest
 from support.places import ROOT
 
-from fixtures.catalog.host import Competing
+from fixtures.catalog.host import Competing, Resident
 from fixtures.catalog.load import load_host
 from fixtures.host.guard import host_ports, inspect, port_block, session_block
 from fixtures.host.lock import RunLock
 
 BURN = "import time\nend = time.monotonic() + 4\nwhile time.monotonic() < end: pass"
 ASR = Competing(name="ASR", cmdline="asr-inspected", max_cpu_pct=2)
+ANYBODY = Resident(name="of whoever shares this machine", model="*")
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ def host(no_overlay):
     """The local host with the ports of this test file, an ASR of its own and a short window."""
     host = load_host("local")
     ports = host.ports.model_copy(update={"test": 18371, "watch": {"fallback": 18372}})
-    guard = host.guard.model_copy(update={"competing": (ASR,), "window_s": 0.4})
+    guard = host.guard.model_copy(update={"competing": (ASR,), "window_s": 0.4, "residents": (ANYBODY,)})
     return host.model_copy(update={"ports": ports, "guard": guard})
 
 

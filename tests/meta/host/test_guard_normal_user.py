@@ -147,11 +147,12 @@ def test_whole_guard_works_for_a_normal_user(as_nobody, shared):
 import sys
 from pathlib import Path
 from fixtures.catalog.load import load_host
-from fixtures.catalog.host import Competing
+from fixtures.catalog.host import Competing, Resident
 from fixtures.host.guard import inspect, session_block
 host = load_host("local")
+anybody = Resident(name="of whoever shares this machine", model="*")
 everything = Competing(name="everything", cmdline=".", max_cpu_pct=100000)
-guard = host.guard.model_copy(update={"competing": (everything,), "window_s": 0.2})
+guard = host.guard.model_copy(update={"competing": (everything,), "window_s": 0.2, "residents": (anybody,)})
 report = inspect(host.model_copy(update={"guard": guard}), Path(sys.argv[1]))
 print(session_block(report, guard))
 print(any(load.pid == int(sys.argv[2]) for load in report.load))

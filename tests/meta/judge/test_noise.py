@@ -91,7 +91,7 @@ class TestGpuShare:
     def test_another_process_on_the_gpu_does(self):
         other = ProcessMemory(pid=7, name="asr", used_mib=1.0, sm_pct=40.0, ours=False)
         said = disturbance(self.seen(other), HOST.guard)
-        assert said == "other processes came up on the GPU during the measurement: 40.0 % of it over 1 s, 10 % allowed"
+        assert said == "other processes came up on the GPU during the measurement: 40.0 % of it over 1 s, 10 % allowed: pid 7 asr 40 %"
 
     def test_a_service_above_its_own_gpu_limit_does(self):
         (service,) = HOST.guard.competing

@@ -37,10 +37,10 @@ def test_nothing_is_relaxed_where_nothing_is():
     [
         ({"COH-1": Retiered(tier=Tier.ADVISORY, reason=WHY, who="lee")}, [("COH-1", "demoted", (), WHY, "lee")]),
         ({"COH-1": Retiered(tier=Tier.ADVISORY)}, [("COH-1", "demoted", (), "", "")]),
-        ({"STA-1": Retiered(tier=Tier.REQUIRED)}, []),
-        ({"STA-1": Retiered(tier=Tier.ADVISORY)}, []),
+        ({"KV-4": Retiered(tier=Tier.REQUIRED)}, []),
+        ({"KV-4": Retiered(tier=Tier.ADVISORY)}, []),
         ({"COH-1": Retiered(tier=Tier.REQUIRED)}, []),
-        ({"STA-1": Retiered(tier=Tier.REQUIRED, reason=WHY, who="lee")}, []),
+        ({"KV-4": Retiered(tier=Tier.REQUIRED, reason=WHY, who="lee")}, []),
     ],
     ids=["demoted", "demoted-in-an-older-run", "promoted", "advisory-anyway", "required-anyway", "promoted-by-name"],
 )
@@ -73,7 +73,7 @@ def test_candidates_exempt_for_one_reason_stand_together():
     assert len(found) <= 1
 
 
-@pytest.mark.parametrize(("requirement", "counts"), [("KV-1", True), ("STA-1", False)])
+@pytest.mark.parametrize(("requirement", "counts"), [("KV-1", True), ("KV-4", False)])
 def test_waivers(requirement, counts):
     waiver = Waiver(
         requirement=requirement, candidate="twin42-q8", reason="known issue 17", who="lee", date="2026-11-24", expires="2026-12-24T00:00Z"

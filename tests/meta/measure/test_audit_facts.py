@@ -281,7 +281,8 @@ class TestEngine:
             },
         )
         monkeypatch.setattr(HostEngine, "find", lambda self: engine)
-        monkeypatch.setattr(HostEngine, "built", engine)  # its identity is asked for what its types weigh
+        monkeypatch.setattr(HostEngine, "identity", "abc:0")  # asked for what its types weigh
+        monkeypatch.setattr(HostEngine, "opaque", "")
         monkeypatch.setattr(HostEngine, "dialect", dialect)
         return audit_engine.capabilities(subject(host, candidate))
 

@@ -33,6 +33,9 @@ request_timeout_s = 120.0
 [guard]
 lock = "{lock}"
 window_s = 0.5
+max_foreign_cpu_pct = 100.0
+residents = [{{ name = "of whoever shares this machine", model = "*" }}]
+reserve_mib = 128.0
 [[guard.competing]]
 name = "asr"
 cmdline = "asr-service-of-{name}"

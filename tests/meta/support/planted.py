@@ -6,7 +6,7 @@ from fixtures.catalog.load import load_host, load_lanes
 from fixtures.engine.host_engine import HostEngine
 from fixtures.engine.memory import Memory
 from fixtures.engine.slot import HostSlot
-from fixtures.evidence.archive import Archive
+from fixtures.evidence.archive import NO_ARCHIVE
 from fixtures.evidence.obtain import Obtainer
 from fixtures.models.host_models import HostModels
 from llama_build import EngineRequest, build_engine
@@ -31,7 +31,8 @@ class Planted:
             may_run=lambda: None,
             memory=Memory(),
             progress=quiet,
-            archive=Archive(()),
+            archive=NO_ARCHIVE,
+            failure_of=lambda record, requirement, candidate: "",
         )
 
     def evidence(self, requirement, candidate, measurement, case=""):
