@@ -297,3 +297,24 @@ inline = { key = 4 }
     assert line_of(text, data, ("rows", 1, "more", "x.y", "inline", "key")) == 17
     assert line_of(text, data, ("rows", 0, "missing")) == 11
     assert line_of(text, data, ("nowhere",)) is None
+
+
+def test_an_mtp_head_inside_the_target_needs_no_drafter(catalog: Path):
+    file = catalog / "hosts/dgx.toml"
+    text = file.read_text(encoding="utf-8")
+    start = text.index("[models.gemma4-26b]")
+    entry = text[start : text.index("\n[", start + 1)]
+    bare = "\n".join(line for line in entry.splitlines() if not line.startswith("drafter"))
+
+    def said(written: str) -> str:
+        file.write_text(text.replace(entry, written), encoding="utf-8")
+        try:
+            load_host("dgx", bare=True, catalog=catalog)
+        except CatalogError as error:
+            return str(error)
+        return ""
+
+    assert bare != entry
+    assert "mtp_inside = true` where the target holds its own MTP head" in said(bare)
+    assert said(bare + "\nmtp_inside = true\n") == ""
+    assert "is true beside a `drafter`" in said(entry + "\nmtp_inside = true\n")

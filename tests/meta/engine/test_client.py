@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.engine.client import ClientError, LlamaClient
 from fixtures.engine.command import CommandLine
-from fixtures.engine.server import LaunchPlan, launch
+from fixtures.engine.server import LaunchPlan, _one_token, launch
 from fixtures.models.registry import ensure_registry_model
 from llama_build import EngineRequest, build_engine
 
@@ -110,3 +110,40 @@ def test_nobody_there():
     assert client.health() == 0
     with client, pytest.raises(ClientError, match="is the server still alive"):
         client.props()
+
+
+class Recorded:
+    """A client that answers, and notes how it was asked."""
+
+    def __init__(self, template):
+        self.template, self.asked = template, []
+
+    def templated(self, messages):
+        assert messages == [{"role": "user", "content": "Hi"}]
+        return self.template
+
+    def chat(self, messages, **params):
+        self.asked.append(("chat", messages[0]["content"], params["max_tokens"]))
+
+    def completion(self, prompt, **params):
+        self.asked.append(("completion", prompt, params["n_predict"]))
+
+
+@pytest.mark.parametrize(
+    ("api", "template", "asked"),
+    [
+        ("completion", "<user>Hi<model>", ("completion", "Hi", 1)),
+        ("chat", "<user>Hi<model>", ("completion", "<user>Hi<model>", 1)),
+        ("chat", None, ("chat", "Hi", 1)),
+    ],
+)
+def test_the_first_token_is_asked_for_as_the_models_api_asks(api, template, asked):
+    """A bare "Hi" made scripted twins begin with half a character: HTTP 500 on forks, and every twin failed."""
+    client = Recorded(template)
+    _one_token(client, api)
+    assert client.asked == [asked]
+
+
+@pytest.mark.runtime
+def test_a_servers_own_template_is_asked_for(server):
+    assert server.client.templated(HELLO).endswith("Say hello.<|im_end|>\n<|im_start|>assistant\n")

@@ -88,7 +88,7 @@ def test_a_block_of_four_in_both_generations_of_flags(host, family, flags):
         ("upstream", LaneUnavailable, r"3\.125 bits.*none of turbo3, tbq3_0, tbq3 is among its KV types.*q4_0 4\.5"),
         ("buun", LaneUnavailable, r"3\.125 bits.*its turbo3 has 3\.5.*turbo3_tcq 3\.25"),
         ("amesianx", LaneUnavailable, r"3\.125 bits.*its tbq3 has 3\.0625"),
-        ("thetom", CommandError, r"drafts with MTP, which TheTom fork.*only a plain draft model \(--model-draft, --draft-max\)"),
+        ("thetom", CommandError, r"drafts with MTP, which TheTom fork.*It offers --spec-type ngram-cache\|.*ngram-mod\."),
     ],
 )
 def test_an_engine_that_cannot_says_what_it_offers_instead(host, family, error, says):
@@ -134,9 +134,30 @@ def test_ngram_mod_alone_and_its_parameters(host):
     built = render_command(command(host, candidate, "upstream", drafter=None))
     assert built.endswith("--spec-type ngram-mod --spec-ngram-mod-n-match 8 --spec-ngram-mod-n-min 0 --spec-ngram-mod-n-max 16")
     with pytest.raises(CommandError, match=r"drafts with ngram-mod, which TheTom fork"):
-        command(host, candidate, "thetom")
-    with pytest.raises(CommandError, match=r"May 2026 9021 \(a5b0c05\) has no flag --spec-ngram-mod-n-match"):
-        command(host, candidate, "atomicbot-2026-05")
+        command(host, candidate, recorded_dialect("thetom").model_copy(update={"spec_types": ()}))
+
+
+@pytest.mark.parametrize("family", ["thetom", "atomicbot-2026-05"])
+def test_engines_of_may_size_ngram_mod_by_the_flags_of_all_drafters(host, family):
+    speculation = Speculation(ngram_mod=True, ngram_n_match=8, ngram_n_min=0, ngram_n_max=16)
+    candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": speculation})
+    built = render_command(command(host, candidate, family, drafter=None))
+    assert built.endswith("--spec-type ngram-mod --spec-ngram-size-n 8 --draft-min 0 --draft-max 16")
+
+
+@pytest.mark.parametrize("family", ["upstream", "atomicbot-2026-07", "buun", "tbq-patch"])
+def test_an_alias_of_the_draft_length_never_sizes_ngram_mod(host, family):
+    """buun still takes --draft-max, and removed flags are listed: neither is ngram-mod's own."""
+    candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": Speculation(ngram_mod=True, ngram_n_max=16)})
+    assert render_command(command(host, candidate, family, drafter=None)).endswith("--spec-type ngram-mod --spec-ngram-mod-n-max 16")
+
+
+def test_a_size_that_an_engine_has_no_flag_for_is_named_as_today(host):
+    may = recorded_dialect("thetom")
+    without = may.model_copy(update={"flags": tuple(flag for flag in may.flags if flag != "--spec-ngram-size-n")})
+    candidate = host.candidate("26b-k3v4").model_copy(update={"lane": "q8", "speculation": Speculation(ngram_mod=True, ngram_n_match=8)})
+    with pytest.raises(CommandError, match=r"TheTom fork 9079 \(69d8e4be4\) has no flag --spec-ngram-mod-n-match"):
+        command(host, candidate, without, drafter=None)
 
 
 def test_an_mtp_head_inside_the_target_needs_no_drafter_file(host):

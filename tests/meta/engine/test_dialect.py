@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from support.places import ROOT
+from pydantic import ValidationError
+from support.places import DATA, ROOT
 
+from fixtures.catalog.host import DialectStatement
 from fixtures.engine.dialect import DialectError, parse_dialect, probe_dialect, recorded_dialect
 from fixtures.engine.dialect_help import read_help
 from fixtures.engine.dialects import FOLDER, load_families, read_families, recorded_texts
@@ -24,7 +26,7 @@ FACTS = {
     "atomicbot-2026-07": ({"turbo3": 3.125, "turbo4": 4.25}, "spec-draft-n-max", True, 4),
     "atomicbot-2026-05": ({"turbo3": 3.125, "turbo4": 4.25}, "draft-block-size", False, 3),
     "thetom": ({"turbo3": 3.125, "turbo4": 4.25}, "none", False, 3),
-    "buun": ({"turbo3": 3.5, "turbo3_tcq": 3.25, "turbo4": 4.125}, "spec-draft-n-max", True, 3),
+    "buun": ({"turbo3": 3.5, "turbo3_tcq": 3.25, "turbo4": 4.125}, "spec-draft-n-max", False, 3),
     "amesianx": ({"tbq3": 3.0625, "tbq4": 4.0625}, "none", False, 3),
     "tbq-patch": ({"tbq3_0": 3.125, "tbq4_0": 4.25}, "spec-draft-n-max", True, 4),
 }
@@ -74,15 +76,15 @@ def test_removed_flags_are_listed_apart_and_never_accepted():
 
 def test_the_versions_of_both_formats_and_of_an_engine_that_talks_first():
     assert (recorded_dialect("upstream").version, recorded_dialect("upstream").commit) == ("0.5.0-dev", "0c1e570")
-    assert (recorded_dialect("buun").version, recorded_dialect("buun").commit) == ("9507", "b0015a1")
-    assert recorded_dialect("buun").label == "buun fork 9507 (b0015a1)"
+    assert (recorded_dialect("buun").version, recorded_dialect("buun").commit) == ("9326", "1c4788192")
+    assert recorded_dialect("buun").label == "buun fork 9326 (1c4788192)"
     assert parse_dialect("version: 0 (unknown)\n", texts("upstream")[1]).commit == ""
 
 
 def test_help_reader_on_the_awkward_parts_of_the_format():
     options = {names: option for option in read_help(texts("atomicbot-2026-07")[1]) for names in option.names}
     assert options["--no-kv-offload"] is options["-kvo"], "four names, text on the next line"
-    assert options["-ctk"].allowed == (*STANDARD, "turbo3", "turbo4"), "values wrapped over two lines"
+    assert options["-ctk"].allowed == (*STANDARD, "turbo2", "turbo3", "turbo4"), "values wrapped over two lines"
     assert options["--cache-type-k-draft"] is not options["--cache-type-k"]
     assert options["--spec-type"].choices[:2] == ("none", "draft-simple")
     assert options["--metrics"].hint == ""
@@ -113,7 +115,8 @@ def test_a_fork_that_moved_on_loses_the_sizes_of_its_family():
 def test_a_may_engine_that_lists_spec_types_with_commas_stacks_them():
     version, text = texts("atomicbot-2026-05")
     dialect = parse_dialect(
-        version, text.replace("[none|ngram-cache|ngram-simple|ngram-map-k|ngram-map-k4v|ngram-mod|mtp]", "none,ngram-mod,mtp")
+        version,
+        text.replace("[none|draft|mtp|eagle3|ngram-cache|ngram-simple|ngram-map-k|ngram-map-k4v|ngram-mod]", "none,ngram-mod,mtp"),
     )
     assert dialect.family == "atomicbot-2026-05"
     assert dialect.spec_types == ("ngram-mod", "mtp")
@@ -230,3 +233,118 @@ def test_the_probe_leaves_no_process_and_no_descriptor_behind(tmp_path):
     )
     root = ROOT
     subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", code, str(server)], cwd=root, check=True, timeout=60)
+
+
+# -- forks as they are: AtomicBot of July 2026 with and without --mtp-head, TheTom rebased, builds of one's own, ik_llama.cpp
+
+JULY = "version: b10018-1.2.0 (build 10400, commit a6f3d363e)"
+
+
+def july(*, mtp_head: bool) -> str:
+    text = texts("atomicbot-2026-07")[1]
+    return text if mtp_head else text.replace(", --mtp-head FNAME", " FNAME")
+
+
+@pytest.mark.parametrize("mtp_head", [True, False])
+def test_atomicbot_of_july_is_known_with_and_without_the_mtp_head(mtp_head: bool) -> None:
+    dialect = parse_dialect(JULY, july(mtp_head=mtp_head))
+    assert (dialect.family, dialect.accepts("--mtp-head")) == ("atomicbot-2026-07", mtp_head)
+    assert "mtp" not in dialect.spec_types, "taken, and not listed"
+    assert (dialect.mtp_type, dialect.mtp_style, dialect.kv_bpw["turbo4"]) == ("draft-mtp", "spec-draft-n-max", 4.25)
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [
+        (JULY, True),
+        ("version: b10018-1.1.0 (build 10390, commit 67861a917)", True),
+        ("version: 10018 (a6f3d363e)", True),
+        ("version: 10726 (7e70a11)", False),
+        ("version: b10800-2.0.0 (build 11000, commit 7e70a11)", False),
+        ("version: 0.5.0-dev (build 1, commit 7e70a11)", False),
+    ],
+)
+def test_the_sizes_of_a_later_base_are_not_taken_for_known(version: str, known: bool) -> None:
+    """TheTom's head packs turbo4 into 66 bytes, before it were 68: both are recognised, and what is not known is learnt."""
+    dialect = parse_dialect(version, july(mtp_head=False))
+    assert dialect.family == "atomicbot-2026-07"
+    assert dialect.same_type_env == {"TURBO_AUTO_ASYMMETRIC": "0"}
+    assert ("turbo4" in dialect.kv_bpw, "turbo3" in dialect.kv_bpw) == (known, known)
+
+
+@pytest.mark.parametrize(
+    ("version", "commit"),
+    [
+        ("version: 0.5.0-dev (build 0, commit 0c1e57098bba+tbq)", "0c1e57098bba+tbq"),
+        ("version: 0.5.0-dev (build 1, commit 0c1e57098bba-1a2b3c4d5e6f+tbq)", "0c1e57098bba-1a2b3c4d5e6f+tbq"),
+        ("version: 9123 (0c1e570-dirty)", "0c1e570-dirty"),
+        ("version: 9123 (0c1e570-1a2b3c4+tbq)", "0c1e570-1a2b3c4+tbq"),
+        (JULY, "a6f3d363e"),
+        ("version: 0 (unknown)", ""),
+    ],
+)
+def test_commits_of_ones_own_are_read(version: str, commit: str) -> None:
+    assert parse_dialect(version, texts("tbq-patch")[1]).commit == commit
+
+
+def test_buuns_list_takes_one_value() -> None:
+    buun = recorded_dialect("buun")
+    assert {"mtp", "draft-mtp", "ngram-mod", "suffix"} <= set(buun.spec_types)
+    assert not buun.spec_types_stack
+
+
+def ik(*, types: str = "") -> str:
+    text = (DATA / "dialects" / "ik_help.txt").read_text("utf-8")
+    return text.replace("data type for K (default", f"data type for K, allowed values: {types} (default") if types else text
+
+
+def test_help_indented_by_two_blanks_is_read() -> None:
+    options = {name: option for option in read_help(ik()) for name in option.names}
+    assert {"-m", "--model", "--port", "-ctk", "--cache-type-k", "--version", "--spec-type"} <= set(options)
+    assert (options["-c"].hint, options["--usage"].hint) == ("N", "")
+    assert parse_dialect("version: 4486 (af8327f8)", ik(types="f16, q8_0")).kv_types == ("f16", "q8_0")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ik(),
+        ik().replace("  -m,    --model FNAME ", "  model FNAME "),
+        ik().replace("  ", "\t"),
+        "options: --ctx-size N --model FNAME --cache-type-k TYPE",
+        texts("upstream")[1].replace("\n-", "\n* -"),
+    ],
+)
+def test_a_llama_cpp_that_cannot_be_read_is_called_one(text: str) -> None:
+    with pytest.raises(DialectError, match=r"^this is a llama\.cpp of another family, whose help this suite cannot read: it "):
+        parse_dialect("version: 4486 (af8327f8)", text)
+
+
+def test_the_owner_may_state_what_cannot_be_probed() -> None:
+    stated = DialectStatement(kv_bpw={"f16": 16.0, "q8_KV": 8.25}, kv_log_verbosity=3)
+    dialect = parse_dialect("version: 4486 (af8327f8)", ik(), stated)
+    assert (dialect.kv_types, dialect.kv_bpw, dialect.kv_log_verbosity) == (("f16", "q8_KV"), {"f16": 16.0, "q8_KV": 8.25}, 3)
+    version, text = texts("upstream")
+    fork = text.replace("q5_0, q5_1", "q5_0, q5_1, kvarn3")
+    assert parse_dialect(version, fork, DialectStatement(kv_bpw={"kvarn3": 3.25})).kv_bpw["kvarn3"] == 3.25
+    assert parse_dialect(version, text, DialectStatement(kv_log_verbosity=3)).kv_log_verbosity == 3
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ({"kv_bpw": {"turbo9": 3.0}}, r"`engine\.dialect\.kv_bpw` names turbo9; this engine's KV types are f32, f16"),
+        ({"mtp_style": "draft-block-size"}, r"`engine\.dialect\.mtp_style` is draft-block-size, and this engine has no flag"),
+    ],
+)
+def test_what_is_stated_is_checked(stated: dict[str, object], says: str) -> None:
+    with pytest.raises(DialectError, match=says):
+        parse_dialect(*texts("upstream"), DialectStatement.model_validate(stated))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kv_bpw": {"x": 0}}, {"kv_bpw": {"x": 33}}, {"kv_log_verbosity": 5}, {"mtp_style": "none"}, {"other": 1}]
+)
+def test_nothing_else_can_be_stated(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        DialectStatement.model_validate(wrong)

@@ -8,10 +8,12 @@ from fixtures.catalog.load import load_host, load_lanes, load_requirements
 from fixtures.catalog.missing import missing_keys
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.dialect import probe_dialect, recorded_dialect
+from fixtures.engine.dialects import load_families
 from fixtures.engine.kv_types import TypeSize, TypeSizes, bits_per_weight, resolution_bpw
 from fixtures.engine.lanes import LaneUnavailable, lane_type_names, resolve_lane
 from fixtures.engine.slot import HostSlot
-from fixtures.engine.type_probe import learn_type
+from fixtures.engine.type_probe import learn_lane, learn_type
+from fixtures.measure.audit.engine import capabilities
 from fixtures.models.kv_size import BPW
 from fixtures.records.base import utc_now
 from llama_build import EngineRequest, build_engine
@@ -104,6 +106,29 @@ def test_a_learnt_size_makes_the_lane_of_an_unknown_fork_resolve():
 
 
 # -- what it asks of the host
+
+
+@pytest.mark.runtime
+def test_a_fork_that_nobody_knew_works_on_its_first_run(tmp_path, monkeypatch):
+    """Our own engine, with its family forgotten: its types are learnt before a lane is resolved, and the audit blocks nothing before."""
+    known = load_families()
+    strangers = known.model_copy(update={"family": tuple(each for each in known.family if each.id != "tbq-patch")})
+    monkeypatch.setattr("fixtures.engine.dialect.load_families", lambda: strangers)
+    host = load_host("local", bare=True)
+    with HostSlot(lambda _: None) as slot:
+        subject = subject_of(host, host.candidate("gemma3-270m-k3v4"), slot, tmp_path)
+        assert subject.engine.dialect.family == "unknown"
+        assert subject.engine.unsized_types(subject.candidate) == ("tbq3_0", "tbq4_0")
+        with pytest.raises(LaneUnavailable, match="What it weighs is not known yet"):
+            subject.prepared_as(Arm.PRODUCTION)
+        row = capabilities(subject).raw["rows"][0]
+        assert (row["state"], row["facts"]["k_type"]) == ("note", "tbq3_0")
+        assert "What tbq3_0, tbq4_0 weighs in this engine is not known yet" in row["problem"]
+        learn_lane(subject)
+        assert subject.engine.unsized_types(subject.candidate) == ()
+        types = subject.prepared_as(Arm.PRODUCTION).types
+        assert (types.k_type, types.k_bpw, types.v_type, types.v_bpw) == ("tbq3_0", 3.125, "tbq4_0", 4.25)
+        learn_lane(subject)  # launches nothing again: the slot would refuse
 
 
 def test_learning_needs_the_engine_and_the_guard_but_no_model(monkeypatch, tmp_path):

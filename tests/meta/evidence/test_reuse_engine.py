@@ -17,7 +17,7 @@ int main(int count, char **words) { (void)count; return execv("%s", words); }
 
 
 def a_script(folder):
-    return child_session.wrapped_engine(folder, 'exec $ENGINE "$@"')
+    return child_session.faulty_engine(folder)
 
 
 def a_program(folder):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
@@ -112,6 +113,66 @@ class TestArtefacts:
         found, _ = self.looked_at(twin.target, twin.drafter, size=f"{round(twin.target.stat().st_size / 2**20)}M")
         assert rows(found)[0]["state"] == "clear"
 
+    def test_vision_and_audio_beside_the_text_fail(self, twin, tmp_path):
+        plain = rewritten(twin.target, tmp_path / "plain.gguf", ())
+        assert self.looked_at(plain, twin.drafter)[1].verdict is Verdict.PASS
+        both = rewritten(twin.target, tmp_path / "target-ollama.gguf", ("v.blk.0.attn_q.weight", "a.blk.0.attn_q.weight"))
+        found, judgement = self.looked_at(both, twin.drafter)
+        assert judgement.verdict is Verdict.FAIL
+        assert "another modality beside the text model: v.blk.0.attn_q.weight, a.blk.0.attn_q.weight" in judgement.reason
+        assert rows(found)[0]["state"] == "broken"
+
+    @pytest.mark.parametrize("spelt", ["gemma4_assistant", "gemma4_mtp", "gemma4-mtp"])
+    def test_a_drafter_spelt_as_another_engine_spells_it(self, twin, tmp_path, monkeypatch, spelt):
+        drafter = rewritten(twin.drafter, tmp_path / "drafter-public.gguf", architecture=spelt)
+        engine(monkeypatch, tmp_path / "engine", "gemma3", "gemma4", "gemma4-assistant")
+        found, judgement = self.looked_at(twin.target, drafter)
+        assert judgement.verdict is Verdict.FAIL
+        assert f"has architecture {spelt}, which engine e1 does not know: that engine calls it gemma4-assistant" in judgement.reason
+        assert rows(found)[1]["state"] == "broken"
+
+    def test_a_fork_that_spells_it_so_takes_it(self, twin, tmp_path, monkeypatch):
+        drafter = rewritten(twin.drafter, tmp_path / "drafter.gguf", architecture="gemma4_assistant")
+        engine(monkeypatch, tmp_path / "engine", "gemma3", "gemma4", "gemma4_assistant")
+        found, judgement = self.looked_at(twin.target, drafter)
+        assert judgement.verdict is Verdict.PASS
+        assert rows(found)[1]["state"] == "clear"
+        _, judgement = self.looked_at(twin.target, twin.drafter)
+        assert "does not know: that engine calls it gemma4_assistant" in judgement.reason
+
+    def test_an_engine_that_does_not_tell_leaves_a_note(self, twin, tmp_path, monkeypatch):
+        drafter = rewritten(twin.drafter, tmp_path / "drafter.gguf", architecture="gemma4_assistant")
+        engine(monkeypatch, tmp_path / "engine")
+        found, judgement = self.looked_at(twin.target, drafter)
+        assert judgement.verdict is Verdict.PASS
+        assert "which upstream llama.cpp calls gemma4-assistant" in rows(found)[1]["problem"]
+        assert [row["state"] for row in rows(found)] == ["clear", "note"]
+
+    def test_a_target_that_the_engine_is_too_old_for(self, twin, tmp_path, monkeypatch):
+        engine(monkeypatch, tmp_path / "engine", "gemma3", "llama")
+        _, judgement = self.looked_at(twin.target, twin.drafter)
+        assert "has architecture gemma4, which engine e1 does not know: name an engine that has it" in judgement.reason
+
+    def test_a_file_type_that_its_tensors_are_not_is_a_note(self, tmp_path):
+        lies = tmp_path / "lies.gguf"
+        write_gguf(lies, {"blk.0.ffn_up.weight": np.zeros((64, 256), np.float16)}, file_type=15)
+        candidate = CANDIDATE.model_copy(update={"speculation": CANDIDATE.speculation.model_copy(update={"mtp_block": None})})
+        model = HOST.models["twin42"].model_copy(update={"target": FileArtefact(path=str(lies)), "api": "completion"})
+        host = HOST.model_copy(update={"models": HOST.models | {"twin42": model}})
+        found = audit.artefacts(subject(host, candidate))
+        assert rows(found)[0]["state"] == "note"
+        assert "says Q4_K_M, its tensors are F16" in rows(found)[0]["problem"]
+
+    def test_an_mtp_head_inside_is_one_file_that_must_hold_it(self, twin):
+        for target, verdict in ((ensure_twin("twin64", "scripted").target, Verdict.PASS), (twin.target, Verdict.FAIL)):
+            entry = {"target": FileArtefact(path=str(target)), "drafter": None, "mtp_inside": True}
+            host = HOST.model_copy(update={"models": HOST.models | {"twin42": HOST.models["twin42"].model_copy(update=entry)}})
+            found = audit.artefacts(subject(host))
+            judgement = judged("AUD-1", found, host)
+            assert judgement.verdict is verdict
+            assert len(rows(found)) == 1
+        assert "holds no MTP head (gemma4.nextn_predict_layers), and the catalog says `mtp_inside`" in judgement.reason
+
     def test_state_of_files_changes_with_them_and_reads_no_content(self, twin, tmp_path):
         copy = tmp_path / "copy.gguf"
         copy.write_bytes(twin.target.read_bytes())
@@ -123,13 +184,47 @@ class TestArtefacts:
         assert audit.file_states(subject(host).models, CANDIDATE) != before
 
 
-def write_gguf(path):
+def rewritten(source, path, extra=(), architecture=""):
+    """The GGUF again: with more tensors, as some exporters put vision and audio beside the text, or under another architecture's name."""
+    reader = gguf.GGUFReader(source)
+    old = reader.fields["general.architecture"].contents()
+    new = architecture or old
+    writer = gguf.GGUFWriter(path, new)
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        item = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        value = [bytes(field.parts[i]) for i in field.data] if item == gguf.GGUFValueType.STRING else field.contents()
+        writer.add_key_value(field.name.replace(f"{old}.", f"{new}.", 1), value, field.types[0], sub_type=item)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    for name in extra:
+        writer.add_tensor(name, np.zeros((32, 32), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def engine(monkeypatch, folder, *architectures):
+    """An engine of this test's own, whose library holds the names of these architectures."""
+    folder.mkdir()
+    (folder / "libllama.so.0").write_bytes(b"\x7fELF\0" + b"\0".join(name.encode() for name in architectures) + b"\0")
+    built = SimpleNamespace(folder=folder, manifest=SimpleNamespace(engine_id="e1"))
+    monkeypatch.setattr(HostEngine, "find", lambda self: built)
+
+
+def write_gguf(path, tensors=None, file_type=None):
     writer = gguf.GGUFWriter(path, "llama")
     for add, value in ((writer.add_embedding_length, 64), (writer.add_block_count, 2), (writer.add_head_count, 4)):
         add(value)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(["a", "b"])
-    writer.add_tensor("token_embd.weight", np.zeros((2, 64), np.float16))
+    if file_type is not None:
+        writer.add_file_type(file_type)
+    for name, array in (tensors or {"token_embd.weight": np.zeros((2, 64), np.float16)}).items():
+        writer.add_tensor(name, array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -3,13 +3,19 @@
 from dataclasses import replace
 
 import pytest
+from support.evidence_samples import evidence, judged
 from support.launches import subject_of
 
+from fixtures.catalog.candidate import Speculation
 from fixtures.catalog.load import load_host
+from fixtures.catalog.model import Model
+from fixtures.engine.command import server_command
 from fixtures.engine.slot import HostSlot
 from fixtures.measure import kv
 from fixtures.models import gguf_geometry
+from fixtures.models.twins import ensure_twin
 from fixtures.records.blocked import Blocked
+from fixtures.records.verdict import Verdict
 
 
 @pytest.fixture
@@ -60,3 +66,53 @@ def test_a_tight_budget_bounds_the_context(subject):
     found = kv.allocated(replace(subject, host=tight)).measured
     assert found["headroom_mib"] < 0
     assert 0 < found["largest_context"] < 8192
+
+
+def hybrid(tmp_path, slot, *, lane="f16", **model):
+    """The Qwen3.6 twin, whose MTP head is inside the target, in whole runs' own words."""
+    host = load_host("local", bare=True)
+    entry = Model.model_validate({"title": "hybrid", "target": {"kind": "twin", "twin": "twin64", "variant": "scripted"}, **model})
+    launch = host.launch.model_copy(update={"context": 4096})
+    speculation = Speculation(mtp_block=3)
+    candidate = host.candidate("twin42-q8").model_copy(update={"id": f"q-{lane}", "model": "q", "lane": lane, "speculation": speculation})
+    host = host.model_copy(update={"models": {**host.models, "q": entry}, "candidates": (*host.candidates, candidate), "launch": launch})
+    return subject_of(host, candidate, slot, tmp_path)
+
+
+def verdict(subject, found):
+    record = evidence("KV-1", subject.candidate.id, found.measured, raw=found.raw, status=found.status, reason=found.reason)
+    return judged(record, subject.candidate, subject.host)
+
+
+@pytest.mark.runtime
+@pytest.mark.parametrize(("lane", "trunk"), [("f16", 256.0), ("q8", 136.0)])
+def test_an_mtp_head_inside_the_target_has_a_context_of_its_own(tmp_path, lane, trunk):
+    """Seen: "K was asked as f16 (16 bits per weight) and takes 17"."""
+    with HostSlot(lambda _: None) as slot:
+        subject = hybrid(tmp_path, slot, lane=lane, mtp_inside=True)
+        found = kv.allocated(subject)
+        assert "-md" not in server_command(subject.prepared, port=1).argv
+    assert (found.measured["allocated_mib"], found.measured["draft_mib"], found.measured["draft_k_type"]) == (trunk, 16.0, "f16")
+    judgement = verdict(subject, found)
+    assert judgement.verdict is Verdict.PASS
+    assert "draft context f16/f16 is 16 MiB" in judgement.reason
+    for fault, says in (
+        ({"draft_mib": 32.0}, "draft context f16/f16 is 32"),
+        ({"draft_mib": 8.5}, "draft context f16/f16 is 8.5"),
+        ({"draft_mib": 15.97}, "draft context f16/f16 is 15.97"),
+        ({"allocated_k_mib": trunk / 2 + 8.0, "effective_k_bpw": 17.0}, "K was asked as"),
+        ({"computed_draft_mib": None, "draft_k_type": "turbo9"}, "turbo9/f16, whose size is not known"),
+    ):
+        worse = verdict(subject, found.model_copy(update={"measured": found.measured | fault}))
+        assert worse.verdict is not Verdict.PASS
+        assert says in worse.reason
+
+
+@pytest.mark.runtime
+def test_the_same_file_as_its_own_drafter_is_told_apart_too(tmp_path):
+    target = {"kind": "file", "path": str(ensure_twin("twin64", "scripted").target)}
+    with HostSlot(lambda _: None) as slot:
+        subject = hybrid(tmp_path, slot, target=target, drafter=target)
+        found = kv.allocated(subject)
+    assert (found.measured["allocated_mib"], found.measured["draft_mib"]) == (256.0, 16.0)
+    assert verdict(subject, found).verdict is Verdict.PASS

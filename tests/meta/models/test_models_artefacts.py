@@ -68,6 +68,8 @@ def test_facts_of_a_target(twin):
         "architecture": "gemma4",
         "name": "twin35 geometry",
         "file_type": "Q8_0",
+        "file_type_doubt": "",
+        "tensor_fault": "",
         "hidden_size": 64,
         "block_count": 35,
         "context_length": 262144,
