@@ -128,8 +128,13 @@ class Session:
         return folder
 
     def wait(self, timeout=900):
-        self.process.wait(timeout)
-        return self.process.returncode
+        """The exit status; a session that hangs is ended and shown."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"still running after {timeout} s:\n{self.output}") from None
 
     def records(self):
         file = self.folder / "evidence.jsonl"
