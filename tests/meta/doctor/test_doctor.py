@@ -127,7 +127,7 @@ def test_a_normal_user_is_told_which_folders_are_closed(tmp_path):
 
 def test_an_engine_is_probed_without_any_gpu(tmp_path):
     engine = probe_engine(program(tmp_path / "llama-server", "buun", before='test "${CUDA_VISIBLE_DEVICES-unset}" = "" || exit 9'))
-    assert (engine.label, engine.commit, engine.problem) == ("buun fork 9507 (b0015a1)", "b0015a1", "")
+    assert (engine.label, engine.commit, engine.problem) == ("buun fork 9326 (1c4788192)", "1c4788192", "")
     assert "turbo3_tcq" in engine.kv_types
     assert engine.library_path is None
 

@@ -67,7 +67,7 @@ def test_a_hand_edited_command_is_red_and_its_arms_and_dialects_are_named(file):
     assert found.verdict is Verdict.FAIL
     edited = load_reviewed("local", "smollm2-135m-q8", file.parents[2]).texts.commands.values()
     more = sum("-ub 256" in lines for lines in edited) - 1
-    said = f"differ from the reviewed ones: production atomicbot-2026-07 and {more} more: reviewed was -ub 256, rendered is -ub 512"
+    said = f"differ from the reviewed ones: production atomicbot-2026-05 and {more} more: reviewed was -ub 256, rendered is -ub 512"
     assert more > 20
     assert said in found.reason
     assert judged("DEP-5", unit_text(subject())).verdict is Verdict.PASS
@@ -75,10 +75,10 @@ def test_a_hand_edited_command_is_red_and_its_arms_and_dialects_are_named(file):
 
 def test_a_hand_edited_difference_is_red_for_its_dialects_only(file):
     text = file.read_text("utf-8")
-    at = text.index('"+ (observation) -lv 3"')
-    file.write_text(text[:at] + text[at:].replace("-lv 3", "-lv 2", 1), "utf-8")
+    file.write_text(text.replace('"+ --spec-ngram-mod-n-max 16"', '"+ --spec-ngram-mod-n-max 15"', 1), "utf-8")
     (difference,) = command_lines(subject()).raw["differences"]
-    assert difference == "production buun: reviewed was (observation) -lv 2, rendered is (observation) -lv 3"
+    said = "production atomicbot-2026-07 and 2 more: reviewed was --spec-ngram-mod-n-max 15, rendered is --spec-ngram-mod-n-max 16"
+    assert difference == said
 
 
 def test_a_hand_edited_unit_is_red(file):
