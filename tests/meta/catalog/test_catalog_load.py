@@ -1,28 +1,25 @@
 """Loading hosts: overlays, what applies to whom, what is missing, and where a key stands."""
 
-import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from fixtures.catalog.candidate import Role
 from fixtures.catalog.load import (
     CATALOG,
     CatalogError,
-    applies,
     host_names,
     load_host,
     load_lanes,
     load_requirements,
     overlay_file,
-    tier_of,
 )
 from fixtures.catalog.missing import all_missing_keys, missing_keys
 from fixtures.catalog.model import FileArtefact
 from fixtures.catalog.owed import gated
 from fixtures.catalog.places import line_of
-from fixtures.catalog.requirement import Tier
+
+pytestmark = pytest.mark.usefixtures("config")
 
 KV_8K = "kv_8k_mib"
 OVERLAY = """
@@ -71,23 +68,6 @@ corpus_sha256 = "000000000000000000000000000000000000000000000000000000000000000
 chunks = 64
 context = 512
 """
-
-
-@pytest.fixture(autouse=True)
-def config(tmp_path, monkeypatch):
-    """An own, empty config folder."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    folder = tmp_path / "config" / "llama-readiness"
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def catalog(tmp_path):
-    """A copy of the catalog to change."""
-    folder = tmp_path / "catalog"
-    shutil.copytree(CATALOG, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    return folder
 
 
 def laid(config, text, host="dgx"):
@@ -221,43 +201,6 @@ def test_where_the_overlay_lies(monkeypatch):
         assert overlay_file("dgx", unusable) == Path("/home/someone/.config/llama-readiness/dgx.toml")
 
 
-def test_tiers_can_be_overridden_by_the_host(catalog):
-    requirement = next(r for r in load_requirements() if r.tier is Tier.ADVISORY)
-    host = load_host("dgx")
-    assert tier_of(requirement, host) is Tier.ADVISORY
-    file = catalog / "hosts/dgx.toml"
-    file.write_text(file.read_text(encoding="utf-8") + f'\n[tiers]\n{requirement.id} = "required"\n', encoding="utf-8")
-    assert tier_of(requirement, load_host("dgx", catalog=catalog)) is Tier.REQUIRED
-
-
-def test_applies_looks_at_role_needs_and_exemption():
-    host, requirement = load_host("dgx"), load_requirements()[0]
-    candidate = host.candidate("31b-k3v4")  # MTP only, no unit, no prompts
-    for needs, owed in (
-        ((), True),
-        (("mtp",), True),
-        (("drafter",), True),
-        (("speculation",), True),
-        (("unit",), False),
-        (("prompts",), False),
-        (("gpu",), True),
-    ):
-        assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
-    assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
-    assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
-    assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), candidate, load_host("local"))
-
-
-def test_a_chosen_candidate_owes_the_unit_gates_before_it_has_a_unit():
-    host = load_host("dgx")
-    requirement = next(each for each in load_requirements() if "unit" in each.needs)
-    bare = host.candidate("26b-k3v3")  # has neither unit nor port
-    assert not applies(requirement, bare, host)
-    chosen = host.model_copy(update={"goal": host.goal.model_copy(update={"chosen": {bare.model: bare.id}})})
-    assert applies(requirement, bare, chosen)
-    assert not applies(requirement, bare.model_copy(update={"exempt": {requirement.id: "because"}}), chosen)
-
-
 def test_lanes_mean_what_the_vocabulary_says():
     lanes = load_lanes()
     assert {name: (lanes.roles[lane.k].bpw, lanes.roles[lane.v].bpw) for name, lane in lanes.lanes.items()} == {
@@ -297,24 +240,3 @@ inline = { key = 4 }
     assert line_of(text, data, ("rows", 1, "more", "x.y", "inline", "key")) == 17
     assert line_of(text, data, ("rows", 0, "missing")) == 11
     assert line_of(text, data, ("nowhere",)) is None
-
-
-def test_an_mtp_head_inside_the_target_needs_no_drafter(catalog: Path):
-    file = catalog / "hosts/dgx.toml"
-    text = file.read_text(encoding="utf-8")
-    start = text.index("[models.gemma4-26b]")
-    entry = text[start : text.index("\n[", start + 1)]
-    bare = "\n".join(line for line in entry.splitlines() if not line.startswith("drafter"))
-
-    def said(written: str) -> str:
-        file.write_text(text.replace(entry, written), encoding="utf-8")
-        try:
-            load_host("dgx", bare=True, catalog=catalog)
-        except CatalogError as error:
-            return str(error)
-        return ""
-
-    assert bare != entry
-    assert "mtp_inside = true` where the target holds its own MTP head" in said(bare)
-    assert said(bare + "\nmtp_inside = true\n") == ""
-    assert "is true beside a `drafter`" in said(entry + "\nmtp_inside = true\n")

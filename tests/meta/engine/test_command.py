@@ -41,22 +41,10 @@ def with_engine(host, **update):
     return host.model_copy(update={"engine": host.engine.model_copy(update=update)})
 
 
-def command(
-    host,
-    candidate,
-    dialect,
-    arm=Arm.PRODUCTION,
-    *,
-    drafter=DRAFTER,
-    **observed,
-):
-    launch = prepared(
-        host,
-        host.candidate(candidate) if isinstance(candidate, str) else candidate,
-        recorded_dialect(dialect) if isinstance(dialect, str) else dialect,
-        arm,
-        drafter=drafter,
-    )
+def command(host, candidate, dialect, arm=Arm.PRODUCTION, *, drafter=DRAFTER, **observed):
+    chosen = host.candidate(candidate) if isinstance(candidate, str) else candidate
+    known = recorded_dialect(dialect) if isinstance(dialect, str) else dialect
+    launch = prepared(host, chosen, known, arm, drafter=drafter)
     return server_command(launch, port=8087, **observed)
 
 
