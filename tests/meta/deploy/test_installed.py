@@ -1,23 +1,11 @@
 """A unit that is installed is the tested one, in whatever spelling - or what differs is named, with file and line."""
 
 import pytest
-from support.installed_units import POLICY, PORT, UNIT, Bench
+from support.installed_units import POLICY, PORT, UNIT, same
 
 from fixtures.catalog.host import Units
 from fixtures.deploy.errors import DeployError
 from fixtures.deploy.installed import unit_by_files
-
-
-@pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
-
-
-def same(found):
-    assert found.differences == []
-    assert found.hidden == []
-    return True
-
 
 # -- 15 ways to be another one
 

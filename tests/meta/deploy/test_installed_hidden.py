@@ -1,20 +1,9 @@
 """Units that start a container, and units that hide what they start: the tested image counts, whatever is hidden is named."""
 
 import pytest
-from support.installed_units import POLICY, PORT, Bench, fake_tool
+from support.installed_units import POLICY, PORT, fake_tool, same
 
 DIGEST = "sha256:" + "a" * 64
-
-
-@pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
-
-
-def same(found):
-    assert found.differences == []
-    assert found.hidden == []
-    return True
 
 
 # -- containers

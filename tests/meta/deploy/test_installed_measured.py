@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.evidence_samples import evidence, judged
-from support.installed_units import POLICY, UNIT, Bench
+from support.installed_units import POLICY, UNIT
 from support.launches import subject_of
 
 from fixtures.catalog.host import Units
@@ -28,11 +28,6 @@ class FakeEngine:
 
     def __init__(self, server):
         self.built = type("Built", (), {"server": server})
-
-
-@pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
 
 
 def subject(bench, candidate=CANDIDATE):

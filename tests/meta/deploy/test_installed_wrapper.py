@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from support.installed_units import POLICY, UNIT, Bench
+from support.installed_units import POLICY, UNIT
 
 from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
@@ -12,11 +12,6 @@ from fixtures.deploy.comparison import compare
 from fixtures.engine.command import CommandLine
 from fixtures.engine.dialects import recorded_texts
 from fixtures.measure import installed as measured
-
-
-@pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
 
 
 def arm_of(bench, monkeypatch, text):

@@ -42,11 +42,6 @@ def running(*argv, wait_for=b""):
         child.stdout.close()
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.lock"
-
-
 def acquired(path):
     """Whether the lock can be had now; let go at once."""
     with RunLock(path):

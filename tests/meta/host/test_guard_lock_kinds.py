@@ -26,11 +26,6 @@ OFD_SHARED = "fcntl.fcntl(file, 37, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 0, 
 FLOCK = "fcntl.flock(file, fcntl.LOCK_EX)"
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.lock"
-
-
 @contextmanager
 def holding(how, path):
     """The pid of another process that holds a lock on `path`, taken as `how` says."""

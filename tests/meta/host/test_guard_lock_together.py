@@ -5,15 +5,9 @@ import subprocess
 import sys
 import threading
 
-import pytest
 from support.places import ROOT
 
 from fixtures.host.lock import RunLock, inspect_lock
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.lock"
 
 
 def acquired(path):

@@ -17,16 +17,6 @@ from llama_build.types import TARGETS
 pytestmark = pytest.mark.runtime
 
 
-@pytest.fixture
-def tree(tmp_path):
-    return write_tree(tmp_path / "tree")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def test_a_build_is_found_again_and_not_repeated(tree, cache):
     assert find_engine(source(tree), cache) is None
     lines = []

@@ -15,16 +15,6 @@ from llama_build.pinned import Pin
 pytestmark = pytest.mark.runtime
 
 
-@pytest.fixture
-def tree(tmp_path):
-    return write_tree(tmp_path / "tree")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def test_a_tree_that_changes_while_it_is_copied_is_refused(tree, tmp_path):
     found = llama_build.source.find_source(source(tree))
     (tree / "tiny.c").write_text("// edited after it was hashed\n")

@@ -9,7 +9,7 @@ import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from support import child_session
+from support import child_session, owners_servers
 
 from fixtures.catalog.load import load_host, load_lanes
 from fixtures.catalog.requirement import Arm
@@ -68,29 +68,26 @@ def asked(host, tmp_path_factory):
 @pytest.fixture
 def live(tmp_path):
     """Starts a server as an owner would; all are killed in the end."""
-    started = []
+    with owners_servers.killed_in_the_end() as started:
 
-    def start(*flags, env=None, log=None, program=None, before=""):
-        log = log or tmp_path / "live.log"
-        if before:
-            log.write_text(before)
-        server = program or str(build_engine(EngineRequest.named("pinned+tbq")).server)
-        command = [server, "-m", str(ensure_registry_model("smollm2-135m")), "--port", str(PORT), *FLAGS, *flags]
-        with log.open("ab") as sink:
-            clean = {name: os.environ[name] for name in ("PATH", "HOME")}
-            process = subprocess.Popen(command, stdout=sink, stderr=sink, env=clean | (env or {}))
-        started.append(process)
-        deadline = time.monotonic() + 120
-        while subprocess.run(["curl", "-sf", "-o", "/dev/null", f"{URL}/health"], check=False).returncode:
-            assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        return process
+        def start(*flags, env=None, log=None, program=None, before=""):
+            log = log or tmp_path / "live.log"
+            if before:
+                log.write_text(before)
+            server = program or str(build_engine(EngineRequest.named("pinned+tbq")).server)
+            command = [server, "-m", str(ensure_registry_model("smollm2-135m")), "--port", str(PORT), *FLAGS, *flags]
+            with log.open("ab") as sink:
+                clean = {name: os.environ[name] for name in ("PATH", "HOME")}
+                process = subprocess.Popen(command, stdout=sink, stderr=sink, env=clean | (env or {}))
+            started.append(process)
+            deadline = time.monotonic() + 120
+            while subprocess.run(["curl", "-sf", "-o", "/dev/null", f"{URL}/health"], check=False).returncode:
+                assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+        yield start
 
 
 def reached():

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import psutil
 import pytest
-from support import child_session
+from support import child_session, owners_servers
 
 from fixtures.engine.attached import AttachError
 from fixtures.engine.attached import attach as connect
@@ -28,23 +28,20 @@ DRAFTING = ("--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec
 def live(tmp_path):
     """Starts a server as an owner would, log into a file; stopped by the test that owns it."""
     engine = build_engine(EngineRequest.named("pinned+tbq"))
-    started = []
+    with owners_servers.killed_in_the_end() as started:
 
-    def start(port, *flags):
-        log = tmp_path / f"live{port}.log"
-        command = [str(engine.server), "-m", str(ensure_registry_model("smollm2-135m")), "--port", str(port), *ENGINE_FLAGS, *flags]
-        with log.open("wb") as sink:
-            process = subprocess.Popen(command, stdout=sink, stderr=sink)
-        started.append(process)
-        while "listening" not in log.read_text(errors="replace"):
-            assert process.poll() is None, log.read_text(errors="replace")
-            time.sleep(0.1)
-        return process
+        def start(port, *flags):
+            log = tmp_path / f"live{port}.log"
+            command = [str(engine.server), "-m", str(ensure_registry_model("smollm2-135m")), "--port", str(port), *ENGINE_FLAGS, *flags]
+            with log.open("wb") as sink:
+                process = subprocess.Popen(command, stdout=sink, stderr=sink)
+            started.append(process)
+            while "listening" not in log.read_text(errors="replace"):
+                assert process.poll() is None, log.read_text(errors="replace")
+                time.sleep(0.1)
+            return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+        yield start
 
 
 def attach(tmp_path, url, *args):

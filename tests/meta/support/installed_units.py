@@ -91,3 +91,10 @@ def fake_tool(folder, name, output):
     tool.write_text(f"#!/bin/sh\necho '{output}'\n")
     tool.chmod(0o755)
     return f"{folder}:{os.environ['PATH']}"
+
+
+def same(found):
+    """Whether the installed unit is the tested one, with nothing hidden."""
+    assert found.differences == []
+    assert found.hidden == []
+    return True
