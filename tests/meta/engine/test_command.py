@@ -183,8 +183,8 @@ def test_observation_is_the_named_difference_to_production(host):
     for family, verbosity in [("tbq-patch", "4"), ("atomicbot-2026-05", "3")]:
         bare = command(host, "31b-k3v4", family)
         observed = command(host, "31b-k3v4", family, observe=True, alias="31b-k3v4-17")
-        assert observed.observation == ("-lv", verbosity, "--metrics", "--alias", "31b-k3v4-17")
-        assert observed.argv == bare.argv + observed.observation
+        assert observed.observation == ("--metrics", "--alias", "31b-k3v4-17")
+        assert observed.argv == (*bare.argv, "-lv", verbosity, *observed.observation)
         assert observed.env == bare.env
 
 
@@ -287,7 +287,7 @@ def test_the_matrix_covers_every_gated_candidate_arm_and_dialect_without_any_ove
         "--spec-type draft-mtp,ngram-mod",
         "-md /MODELS/gemma4-31b-drafter.gguf",
         "--spec-draft-n-max 3",
-        "(observation) -lv 4",
+        "-lv 4",
         "(observation) --metrics",
         "(observation) --alias ALIAS",
     )
