@@ -118,9 +118,11 @@ def test_a_server_replaced_between_prompts_counts_for_nothing(tmp_path, live):
     verdict = json.loads((session.folder / "verdict.json").read_text())
     gates = [gate for each in verdict["candidates"] for gate in each["gates"] if gate["requirement"] == "COH-1" and gate["seq"]]
     assert len(gates) == 3
-    # the one under way when it went broke off; what was measured before, and what came after, is INVALID
-    assert {gate["judgement"]["verdict"] for gate in gates} <= {"INVALID", "FAIL"}, gates
-    assert sum("was replaced" in gate["judgement"]["reason"] for gate in gates) >= 2
+    # the one under way when it went broke off, or was BLOCKED where its server was just being proven; what came after is INVALID, too
+    verdicts = [gate["judgement"]["verdict"] for gate in gates]
+    assert set(verdicts) <= {"INVALID", "FAIL", "BLOCKED"}, gates
+    assert "INVALID" in verdicts, gates
+    assert all("was replaced" in gate["judgement"]["reason"] for gate in gates if gate["judgement"]["verdict"] == "INVALID")
 
 
 def gates_of(session):
