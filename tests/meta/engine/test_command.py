@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from support.launches import DRAFTER, prepared
+from support.launches import DRAFTER, prepared, render_command
 
 from fixtures.catalog.candidate import Policy, Speculation
 from fixtures.catalog.load import load_host, load_lanes
 from fixtures.catalog.owed import gated
 from fixtures.catalog.requirement import Arm
-from fixtures.engine.command import CommandError, Corpus, perplexity_command, render_command, server_command
+from fixtures.engine.command import CommandError, Corpus, perplexity_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.command_matrix import command_matrix
 from fixtures.engine.dialect import EngineCannot, recorded_dialect, recorded_dialects

@@ -1,5 +1,6 @@
 """Launches and subjects of a host as meta tests need them: no session, no guard, nothing told."""
 
+import shlex
 from pathlib import Path
 
 from fixtures.catalog.load import load_lanes
@@ -31,3 +32,8 @@ def prepared(host, candidate, dialect, arm=Arm.PRODUCTION, *, server=SERVER, tar
     """The launch in an engine of that dialect, with files that need not be there. Raises LaneUnavailable."""
     types = arm_types(candidate, arm, dialect, load_lanes())
     return Prepared(host=host, candidate=candidate, arm=arm, server=server, dialect=dialect, types=types, target=target, drafter=drafter)
+
+
+def render_command(command):
+    """The command as a shell would read it. Its environment is not part of it."""
+    return shlex.join(command.argv)
