@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import psutil
@@ -132,45 +133,36 @@ def gates_of(session):
     return gates
 
 
-class Router(BaseHTTPRequestHandler):
-    """What llama-server answers in router mode: alive, and no model."""
+@contextmanager
+def answering(body):
+    """The address of a server that gives every GET this answer."""
 
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"model_alias": "llama-server", "model_path": "none"}')
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
 
-    def log_message(self, *args):
-        pass
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_a_router_without_a_model_is_one_message(tmp_path):
-    with HTTPServer(("127.0.0.1", 0), Router) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        session = attach(tmp_path, f"http://127.0.0.1:{server.server_port}", "-m", "coherence")
-        server.shutdown()
+    with answering(b'{"model_alias": "llama-server", "model_path": "none"}') as url:
+        session = attach(tmp_path, url, "-m", "coherence")
     assert session.status == 4
     assert "the server answers but has no model (router mode?)" in session.output
     assert "which is no llama-server" in session.output
 
 
-class Website(BaseHTTPRequestHandler):
-    """Something else that listens on the port."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"<html>welcome</html>")
-
-    def log_message(self, *args):
-        pass
-
-
 def test_no_llama_server_is_named(tmp_path):
-    with HTTPServer(("127.0.0.1", 0), Website) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        session = attach(tmp_path, f"http://127.0.0.1:{server.server_port}", "-m", "coherence")
-        server.shutdown()
+    with answering(b"<html>welcome</html>") as url:
+        session = attach(tmp_path, url, "-m", "coherence")
     assert session.status == 4
     assert f"is held by pid {os.getpid()}" in session.output
     assert "which is no llama-server" in session.output
