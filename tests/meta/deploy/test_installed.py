@@ -109,6 +109,7 @@ def test_another_file(bench, flag):
         (POLICY | {"CUDA_VISIBLE_DEVICES": ""}, "sets CUDA_VISIBLE_DEVICES="),
         (POLICY | {"TURBO_AUTO_ASYMMETRIC": "1"}, "sets TURBO_AUTO_ASYMMETRIC=1"),
         (POLICY | {"MY_FORK_MODE": "1"}, "sets MY_FORK_MODE=1"),
+        (POLICY | {"TURBOQUANT": "1"}, "sets TURBOQUANT=1"),
         (POLICY | {"LLAMA_ARG_SWA_FULL": "1"}, "has LLAMA_ARG_SWA_FULL on, tested was without"),
         (
             POLICY | {"LLAMA_ARG_SPEC_TYPE": "ngram-cache"},

@@ -259,3 +259,12 @@ def test_a_process_that_is_gone_is_not_compared(bench, prove):
     found, judgement = prove(loaded(bench, active_state="active", pid=2**22 - 1))
     assert judgement.verdict is Verdict.PASS
     assert any("cannot be read" in note for note in found.raw["notes"])
+
+
+def test_an_ordinary_word_in_a_program_is_no_variable_that_it_reads(tmp_path):
+    """A CI's `CI=true` made another server of an attached one, because libllama-bench holds that word."""
+    program = tmp_path / "llama-server"
+    program.write_bytes(b"\x7fELF\0CI\0TERM\0MY_FORK_MODE\0")
+    assert measured.reads_variable([program], "MY_FORK_MODE")
+    assert not measured.reads_variable([program], "MY_FORK")
+    assert not measured.reads_variable([program], "CI")

@@ -27,7 +27,7 @@ DRAFTING = ("--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec
 
 @pytest.fixture
 def live(tmp_path):
-    """Starts a server as an owner would, log into a file; stopped by the test that owns it."""
+    """Starts a server as an owner would, from a shell full of ordinary variables, log into a file; stopped by the test that owns it."""
     engine = build_engine(EngineRequest.named("pinned+tbq"))
     with owners_servers.killed_in_the_end() as started:
 
@@ -35,7 +35,7 @@ def live(tmp_path):
             log = tmp_path / f"live{port}.log"
             command = [str(engine.server), "-m", str(ensure_registry_model("smollm2-135m")), "--port", str(port), *ENGINE_FLAGS, *flags]
             with log.open("wb") as sink:
-                process = subprocess.Popen(command, stdout=sink, stderr=sink)
+                process = subprocess.Popen(command, env=os.environ | {"CI": "true", "DEBUG": "1"}, stdout=sink, stderr=sink)
             started.append(process)
             while "listening" not in log.read_text(errors="replace"):
                 assert process.poll() is None, log.read_text(errors="replace")
