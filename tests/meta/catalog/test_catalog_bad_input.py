@@ -88,8 +88,8 @@ NO_FILE = {
     "directory": (Path.mkdir, "is a directory"),
     "path loop": (_loop, "is a loop of symbolic links"),
     "dangling link": (lambda file: file.symlink_to("/nowhere/else.toml"), "is a dangling symbolic link to /nowhere/else.toml"),
-    "pipe": (os.mkfifo, "is not a regular file"),
-    "device": (lambda file: file.symlink_to("/dev/zero"), "is not a regular file"),
+    "pipe": (os.mkfifo, "is a named pipe (FIFO); expected a TOML file"),
+    "device": (lambda file: file.symlink_to("/dev/zero"), "is a device; expected a TOML file"),
 }
 
 

@@ -9,9 +9,9 @@ from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, hos
 
 from fixtures.catalog.load import load_requirements
 from fixtures.records.verdict import Verdict
+from fixtures.records.visible import is_hidden
 from fixtures.report.html import render_page
 from fixtures.report.page import build_page
-from fixtures.report.safe_text import is_hidden
 from fixtures.report.strings import LANGUAGES
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\u202eevil\u2066\ud800\x00\x1b[31m {{ 7*7 }} \"'&"

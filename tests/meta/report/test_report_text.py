@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from fixtures.catalog.limit import Limit
 from fixtures.records.verdict import Judgement, Verdict
+from fixtures.records.visible import is_hidden, visible
 from fixtures.report import fields, numbers
 from fixtures.report.charts import Scale
 from fixtures.report.inline import prose, whole_prose
 from fixtures.report.json_text import json_text
-from fixtures.report.safe_text import exact_html, excerpt, hex_lines, is_hidden, utf8, visible
+from fixtures.report.safe_text import exact_html, excerpt, hex_lines, utf8
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)  # lone surrogates and controls included
 
