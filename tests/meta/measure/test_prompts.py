@@ -202,17 +202,20 @@ def _without(text, start, end):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text.encode("utf-16"), "is not UTF-8"),
+        (lambda text: text.encode("utf-16"), "is UTF-16; save it as UTF-8"),
         (lambda text: text.encode("big5"), "is not UTF-8"),
         (lambda text: (text + "[chat]\n").encode(), "is not valid TOML"),
-        (lambda text: text.replace('id = "zh_marker"', 'id = "marker"').encode(), "id is 'marker', but the file's name says 'zh_marker'"),
+        (
+            lambda text: text.replace('id = "zh_marker"', 'id = "marker"').encode(),
+            '`id` is "marker", but the file\'s name says "zh_marker"',
+        ),
         (lambda text: text.replace("max_tokens", "max_token", 1).encode(), "chat.max_token"),
         (lambda text: text.replace('kind = "exact"', 'kind = "exactly"').encode(), "exactly"),
         (lambda text: text.replace("schema = 1", "schema = 2").encode(), "schema"),
         (lambda text: _without(text, "[[checks]]", "[chat]").encode(), "chat.checks"),
         (lambda text: _without(text, "[completion]", "stop").encode(), "stop"),
-        (lambda text: ("sha256 = 'x'\n" + text).encode(), "sha256 is computed"),
-        (lambda text: b"", "Field required"),
+        (lambda text: ("sha256 = 'x'\n" + text).encode(), "`sha256` is computed"),
+        (lambda text: b"", "is empty; fill it in"),
     ],
     ids=["utf-16", "big5", "toml", "id", "unknown-key", "kind", "schema", "no-checks", "misplaced", "sha256", "empty"],
 )
@@ -228,5 +231,5 @@ def test_a_broken_prompt_gets_one_message(folder, damage, message):
 
 def test_a_folder_in_place_of_a_file_gets_one_message(folder):
     (folder / "odd.toml").mkdir()
-    with pytest.raises(PromptError, match="no coherence prompt 'odd'"):
+    with pytest.raises(PromptError, match="is a directory; expected a TOML file"):
         load_prompt("odd", str(folder))

@@ -113,7 +113,7 @@ def test_directory(tmp_path):
 
 def test_fifo_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.gguf")
-    assert "not a regular file" in refusal(tmp_path / "pipe.gguf")
+    assert "a named pipe (FIFO)" in refusal(tmp_path / "pipe.gguf")
 
 
 def test_dangling_link(tmp_path):
