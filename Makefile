@@ -18,6 +18,8 @@ help: ## Show this help
 setup: .venv/.installed ## Make .venv from the committed lock
 
 .venv/.installed: requirements.lock
+	@test ! -L .venv || { echo "make setup: .venv is a symbolic link, and what it leads to is not ours to clear: remove the link, or let it lead to an environment that is set up" >&2; exit 2; }
+	@test ! -e .venv -o -f .venv/pyvenv.cfg || { echo "make setup: .venv is there and is no virtual environment (it has no pyvenv.cfg), so it is not cleared: move it away" >&2; exit 2; }
 	@echo "setting up .venv (about a minute)" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; call make PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(PYTHON) -m venv --clear .venv
@@ -30,8 +32,8 @@ engine: setup ## Build the embedded hosts' engine into the cache (8-10 minutes o
 signoff: setup ## Sign off the host of this machine, or HOST=name: all gates, report in reports/
 	$(PYTEST) $(HOST_OPTION) --signoff
 
-doctor: setup ## Look around on this machine and print an overlay to start from; touches nothing
-	@$(PYTEST) $(HOST_OPTION) --doctor
+doctor: setup ## Look around on this machine, print an overlay to start from; FILE=name: into a new file
+	@$(PYTEST) $(HOST_OPTION) --doctor$(if $(FILE),="$(FILE)")
 
 review: setup ## Show command lines and units that nobody reviewed yet; ACCEPT="WHO: REASON" keeps them as reviewed
 	@.venv/bin/python -m fixtures.deploy.review $(if $(ACCEPT),--accept "$$ACCEPT")

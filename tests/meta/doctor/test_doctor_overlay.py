@@ -166,13 +166,45 @@ def test_the_engine_that_runs_comes_first_then_one_with_types_of_its_own(tmp_pat
 
 def test_the_pure_mode_variable_is_what_sets_its_units_apart_or_nothing(dgx):
     def setting(*units):
-        return pure_mode_setting(dgx, NOTHING.model_copy(update={"units": units}))
+        found = pure_mode_setting(dgx, NOTHING.model_copy(update={"units": units}))
+        return found and (found.setting, [path.rpartition("/")[2] for path in found.seen_in])
 
-    assert setting(unit(RC_31B, G="1", PURE="on"), unit(RC_26B, G="1")) == "PURE=on"
-    assert setting(unit(RC_31B, PURE="on")) is None, "nothing to compare with"
-    assert setting(unit(RC_31B, PURE="on", X="1"), unit(RC_26B)) is None, "two variables could be it"
-    assert setting(unit(RC_31B, PURE="on"), unit(RC_E4B), unit(RC_26B)) is None, "the pure-mode units disagree"
-    assert setting(unit("llama-other.service", PURE="on"), unit(RC_26B)) is None
+    assert setting(unit(RC_31B, G="1", V="on"), unit(RC_26B, G="1")) == ("V=on", [RC_31B])
+    assert setting(unit(RC_31B, V="on")) is None, "nothing to compare with"
+    assert setting(unit(RC_31B, V="on", X="1"), unit(RC_26B)) is None, "two variables could be it"
+    assert setting(unit(RC_31B, V="on"), unit(RC_E4B), unit(RC_26B)) is None, "the pure-mode units disagree"
+    assert setting(unit("llama-other.service", TBQ_PURE="1"), unit(RC_26B)) == ("TBQ_PURE=1", ["llama-other.service"]), "by its name"
+    assert setting(unit(RC_31B, TBQ_PURE="1"), unit(RC_E4B, TBQ_PURE="0")) is None, "two values"
+
+
+def test_a_pure_mode_variable_is_suggested_with_where_it_was_seen(dgx):
+    text = render_overlay(NOTHING.model_copy(update={"units": (unit("old.service", TBQ_PURE="1"),)}), dgx)
+    assert '#pure_mode_env = "TBQ_PURE=1"  # seen in /etc/systemd/system/old.service' in text
+
+
+def test_an_engine_that_tells_no_commit_gets_an_example_and_not_a_word_that_loads(dgx):
+    silent = EngineFound(path="/opt/own/llama-server", label="own")
+    text = render_overlay(NOTHING.model_copy(update={"engines": (silent,)}), dgx)
+    assert "unknown" not in text
+    assert '#commit = "0000000"  # EXAMPLE, this engine does not tell its commit' in text
+
+
+def test_a_file_of_the_right_name_and_another_size_is_told(dgx):
+    findings = NOTHING.model_copy(
+        update={
+            "ggufs": (
+                found("/m/gemma4-31b-it-Q6.gguf", 24 * GIB),
+                found("/m/Gemma4-31B-Q5.gguf", 18.6 * GIB, file_type="Q5_K_M"),
+                found("/m/gemma4-31b-mtp.gguf", 2 * GIB, "gemma4-assistant"),
+            )
+        }
+    )
+    text = render_overlay(findings, dgx)
+    target = text.partition("[models.gemma4-31b.target]")[2].partition("[models.gemma4-31b.drafter]")[0]
+    assert "/m/gemma4-31b-it-Q6.gguf has 24 GiB, the catalog says" in target
+    assert "/m/Gemma4-31B-Q5.gguf is of type Q5_K_M, the catalog says" in target
+    assert "mtp" not in target
+    assert "/m/gemma4-31b-mtp.gguf has 2 GiB" in text.partition("[models.gemma4-31b.drafter]")[2]
 
 
 def test_numbers_are_only_suggested_where_the_hosts_own_units_agree(dgx):
@@ -216,7 +248,7 @@ def test_the_pattern_names_the_service_not_its_folder(command, pattern):
 
 @pytest.mark.runtime
 def test_pytest_doctor_prints_only_the_overlay_and_runs_nothing(tmp_path):
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "fixtures.plugins.doctor", "--doctor"]
+    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--doctor"]
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -115,7 +115,7 @@ from fixtures.catalog.load import load_host
 from fixtures.host.guard import inspect
 touched = []
 def watch(event, args):
-    if event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+    if event == "open" and not isinstance(args[0], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
         touched.append(args[0])
     if event == "os.kill" and args[1] != 0:
         touched.append(args)

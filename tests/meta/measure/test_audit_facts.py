@@ -240,6 +240,14 @@ class TestUnit:
         assert judgement.verdict is Verdict.PASS
         assert rows(found)[0]["facts"]["port"] == 18095
 
+    def test_flags_that_the_engine_does_not_take_are_told(self, tmp_path):
+        (tmp_path / CANDIDATE.unit).write_text("[Service]\nExecStart=/opt/llama-server --port 18095 --draft-maxx 5 --no-such\n")
+        found, judgement = self.looked_at(tmp_path)
+        assert judgement.verdict is Verdict.PASS, "it is told here, and judged by DEP-6"
+        (row,) = rows(found)
+        assert row["state"] == "note"
+        assert "gives --draft-maxx, --no-such (" in row["problem"]
+
     @pytest.mark.parametrize("command", ["/opt/llama-server --port 8080", "/opt/llama-server"])
     def test_unit_on_another_port_fails(self, tmp_path, command):
         (tmp_path / CANDIDATE.unit).write_text(f"[Service]\nExecStart={command}\n")
