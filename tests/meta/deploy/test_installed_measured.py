@@ -17,6 +17,7 @@ from fixtures.deploy import installed as deployed
 from fixtures.deploy.manager import Asked, Loaded, loaded_of, variables_of
 from fixtures.measure import installed as measured
 from fixtures.measure.audit.unit import unit_file
+from fixtures.records.blocked import Blocked
 from fixtures.records.verdict import Verdict
 
 HOST = load_host("local", bare=True)
@@ -28,6 +29,9 @@ class FakeEngine:
 
     def __init__(self, server):
         self.built = type("Built", (), {"server": server})
+
+    def find(self):
+        raise Blocked("this one cannot be asked for its help")
 
 
 def subject(bench, candidate=CANDIDATE):
