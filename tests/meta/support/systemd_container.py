@@ -12,7 +12,9 @@ import pytest
 from fixtures.models.cache import cache_root
 from fixtures.records.digest import digest
 
-_BUILD = ("debootstrap", "--variant=minbase", "--include=systemd,dbus", "bookworm")
+# curl: the units' health poll; the libraries: what llama-server and the suite's own Python are linked with
+_PACKAGES = "systemd,dbus,curl,libgomp1,libsqlite3-0,libreadline8"
+_BUILD = ("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm")
 _NEEDED = ("debootstrap", "systemd-nspawn", "nsenter")
 _BUILD_S, _BOOT_S, _ASK_S = 600, 60, 30
 
@@ -38,14 +40,19 @@ class Container:
 
 
 @contextmanager
-def booted(bind):
-    """The container with `bind` at the same path inside; powered off in the end. Skips where this machine cannot have one."""
+def booted(bind, *, shown=(), alone=False):
+    """The container with `bind` at the same path inside; powered off in the end. Skips where this machine cannot have one.
+
+    `shown`: pairs of a path here and the path at which it stands inside, read-only. `alone`: it has a network of its own, loopback only.
+    """
     if os.geteuid() != 0:
         pytest.skip("a container with systemd needs root")
     if missing := [tool for tool in _NEEDED if shutil.which(tool) is None]:
         pytest.skip(f"a container with systemd needs {', '.join(missing)} (packages debootstrap, systemd-container, util-linux)")
     tree = _tree()
     command = ["systemd-nspawn", "--quiet", "-D", str(tree), "--volatile=overlay", "--register=no", "--keep-unit", "-b", f"--bind={bind}"]
+    command += [f"--bind-ro={here}:{inside}" for here, inside in shown]
+    command += ["--private-network"] if alone else []
     with (bind / "console.log").open("wb") as console:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
     try:
