@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import installed, reviewed, units
+from fixtures.measure import installed, reviewed, service, units
 from fixtures.measure.audit import ports
 
 
@@ -40,3 +40,15 @@ def test_installed_unit(prove):
 def test_service_port(prove):
     """The service port is free, or held by the candidate's own unit."""
     prove(ports.service_port)
+
+
+@pytest.mark.requirement("DEP-12")
+def test_started_unit_answers(prove):
+    """The installed unit, started by `./readiness smoke`, answers all owed prompts on its port and leaves nothing behind."""
+    prove(service.smoked)
+
+
+@pytest.mark.requirement("DEP-13")
+def test_unit_comes_back(prove):
+    """After kill -9 of its main process (`./readiness smoke CANDIDATE --kill-main`) systemd restarts the service in time."""
+    prove(service.killed)
