@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import installed, reviewed, service, units
+from fixtures.measure import fallback, installed, reviewed, service, units
 from fixtures.measure.audit import ports
 
 
@@ -40,6 +40,24 @@ def test_installed_unit(prove):
 def test_service_port(prove):
     """The service port is free, or held by the candidate's own unit."""
     prove(ports.service_port)
+
+
+@pytest.mark.requirement("DEP-9")
+def test_fallback_backup(prove):
+    """The fallback's backup is complete, what it starts is still on this machine, and the local copy is the same."""
+    prove(fallback.backup)
+
+
+@pytest.mark.requirement("DEP-10")
+def test_restore_dry_run(prove):
+    """The plan of a restore resolves to the backed-up unit and has no fault; nothing is changed."""
+    prove(fallback.dry_run)
+
+
+@pytest.mark.requirement("DEP-11")
+def test_fallback_answers(prove):
+    """The fallback is the backed-up one and gives a token: as restored with approval, or as it runs. Never restored by a test run."""
+    prove(fallback.answering)
 
 
 @pytest.mark.requirement("DEP-12")
