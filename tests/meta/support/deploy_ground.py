@@ -1,9 +1,13 @@
 """A machine of an owner's, in a container: a legacy fallback that answers, two release candidates on twins, and this checkout."""
 
 import json
+import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from fixtures.models.twins import ensure_twin
 from llama_build import EngineRequest, build_engine
@@ -90,7 +94,7 @@ RestartSec=1
 OVERRIDE = "[Service]\nNice=5\n"
 
 
-def shown(bind):
+def shown():
     """What of this machine stands inside: pairs for `booted`. The twin lies under a name of its own."""
     twin = ensure_twin("twin30", "scripted")
     garbage = ensure_twin("twin30", "geometry")
@@ -135,6 +139,44 @@ class Ground:
 
     def systemctl(self, *words):
         return self.container.ask("systemctl", *words)
+
+    def machine(self):
+        """What a command must leave as it was: states of the units, processes of engines, listening ports, the lock's holder."""
+        states = {unit: self.state(unit) for unit in (FALLBACK, GOOD, OTHER)}
+        running = self.container.ask("sh", "-c", "cat /proc/[0-9]*/comm /proc/net/tcp 2>/dev/null; true").splitlines()
+        engines = sum(line.startswith("llama-") for line in running)
+        ports = sorted(line.split()[1] for line in running if line.split()[3:4] == ["0A"])
+        lock = self.bind / "run.lock"
+        return states, engines, ports, lock.read_text() if lock.exists() else ""
+
+    def tree(self, place):
+        """Every file below a folder of the container with what it holds, as one hash."""
+        files = f"find {place} -xdev -type f -print0 | sort -z | xargs -0 -r sha256sum; find {place} -xdev -type l -printf '%p %l\n' | sort"
+        return self.container.run("sh", "-c", f"({files}) 2>/dev/null | sha256sum").stdout
+
+    def background(self, program, *words):
+        """A program of somebody else's inside, until `end`; "python" is this suite's."""
+        program = f"{ROOT}/.venv/bin/python" if program == "python" else program
+        command = ["nsenter", "-t", str(self.container.leader), "-a", program, *words]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end(self, process):
+        """With what it has started: a killed nsenter leaves its child."""
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+
+    def end_named(self, name):
+        """Every process of that name inside."""
+        each = f'for c in /proc/[0-9]*/comm; do [ "$(cat $c)" = {name} ] && kill -9 $(echo $c | cut -d/ -f3); done'
+        self.container.run("sh", "-c", each)
+
+    def wait_for_port(self, port):
+        deadline = time.monotonic() + 30
+        while f":{port:04X} " not in self.container.ask("cat", "/proc/net/tcp"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     def state(self, unit):
         return self.systemctl("show", unit, "--property=ActiveState", "--value").strip()
