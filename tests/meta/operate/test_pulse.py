@@ -10,7 +10,7 @@ import pytest
 from fixtures.operate.pulse import pulse
 
 TOKEN = {"content": "x", "stop_type": "limit", "timings": {"predicted_n": 1, "predicted_ms": 1.0}}
-PATIENCE_S = 4.0
+PATIENCE_S = 3.0
 
 
 class Scripted:

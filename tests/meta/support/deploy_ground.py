@@ -173,8 +173,11 @@ class Ground:
         self.container.run("sh", "-c", each)
 
     def wait_for_port(self, port):
-        deadline = time.monotonic() + 30
-        while f":{port:04X} " not in self.container.ask("cat", "/proc/net/tcp"):
+        self.wait_until(lambda: f":{port:04X} " in self.container.ask("cat", "/proc/net/tcp"))
+
+    def wait_until(self, condition):
+        deadline = time.monotonic() + 60
+        while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
