@@ -164,11 +164,9 @@ def test_a_fallback_whose_model_is_gone_does_not_replace_what_runs(changed, mode
 
 def test_a_typo_in_the_source_is_refused(changed):
     before = everything(changed)
-    changed.write(
-        f"/srv/{FALLBACK}", f"[Service]\nExecStart={ENGINE}/llama-serve -m /opt/llama/models/target.gguf --port {FALLBACK_PORT}\n"
-    )
+    changed.write(f"/srv/{FALLBACK}", f"[Service]\nExecStart={ENGINE}/llama-serv -m /opt/llama/models/target.gguf --port {FALLBACK_PORT}\n")
     done = changed.readiness("restore", "--execute", "--source", f"/srv/{FALLBACK}", *APPROVE)
     assert done.returncode == FAILED, done.stdout
-    assert "llama-serve" in done.stdout
+    assert "llama-serv" in done.stdout
     changed.container.path(f"/srv/{FALLBACK}").unlink()
     assert everything(changed) == before
