@@ -162,7 +162,7 @@ def exec_start(ground, unit, *changes):
 GARBAGE = ("/opt/llama/models/", "/opt/llama/garbage/")
 ORPHAN = (f"ExecStart={ENGINE}/llama-server", f'ExecStart=/bin/sh -c \'sleep 987 & exec "$0" "$@"\' {ENGINE}/llama-server')
 PLANTED = {
-    "garbage": ([GARBAGE], "", ["COH-1 zh_marker: text check failed", "it serves /opt/llama/garbage/target.gguf, tested was"]),
+    "garbage": ([GARBAGE], "", ["COH-1 zh_marker: text check failed", "it serves another model, target.gguf, than"]),
     "another KV type": (
         [("-ctk tbq3_0", "-ctk q4_0")],
         "",

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from fixtures.models.twins import ensure_twin
+from fixtures.models.twins.scripts import Script
 from llama_build import EngineRequest, build_engine
 from support.places import ROOT
 
@@ -93,11 +94,13 @@ RestartSec=1
 """
 OVERRIDE = "[Service]\nNice=5\n"
 
+GARBAGE = (Script(id="zh_marker", trigger="驗收標記", answer="【驗收標記】亂碼"), Script(id="default", trigger="", answer="不對"))
+
 
 def shown():
     """What of this machine stands inside: pairs for `booted`. The twin lies under a name of its own."""
     twin = ensure_twin("twin30", "scripted")
-    garbage = ensure_twin("twin30", "geometry")
+    garbage = ensure_twin("twin30", "scripted", scripts=GARBAGE)
     engine = build_engine(EngineRequest.named("pinned+tbq")).folder
     python = Path(sys.base_prefix)
     places = {(python, python), (Path(sys.prefix).resolve(),) * 2, (ROOT, ROOT), (engine, ENGINE)}
