@@ -11,6 +11,7 @@ from support import child_session
 from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
 from fixtures.deploy.comparison import port_of_unit
+from fixtures.deploy.gpu_hiding import gpu_hiding
 from fixtures.deploy.installed import unit_by_files
 from fixtures.deploy.settings import settings_of
 from fixtures.deploy.verify import verify_unit
@@ -101,6 +102,19 @@ def test_a_unit_of_the_report_is_valid(rendered, unit):
     assert found.stderr == ()
     assert found.ok
     assert found.exposure < 2.5
+
+
+@pytest.mark.parametrize("unit", REPORTED)
+def test_a_unit_of_the_report_waits_for_health_restarts_and_sees_the_gpu(rendered, unit):
+    folder, _ = rendered
+    settings = settings_of(text_of(folder, unit), unit)
+    values = {each.key: each.value for each in settings}
+    assert gpu_hiding(settings) == ()
+    assert (values["Type"], values["Restart"], values["User"]) == ("exec", "on-failure", "llama")
+    assert f":{REPORTED[unit][0]}/health" in values["ExecStartPost"]
+    assert int(values["TimeoutStartSec"]) > DGX.launch.ready_timeout_s
+    assert int(values["TimeoutStopSec"]) > 0
+    assert int(values["RestartSec"]) > 0
 
 
 @pytest.mark.parametrize(("unit", "expected"), REPORTED.items())
