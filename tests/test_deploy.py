@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import fallback, installed, reviewed, service, units
+from fixtures.measure import fallback, hardening, installed, reviewed, service, units, verified
 from fixtures.measure.audit import ports
 
 
@@ -34,6 +34,18 @@ def test_unit_starts_what_was_tested(prove):
 def test_installed_unit(prove):
     """The installed unit - files with drop-ins, as loaded and as running - starts the tested program, models, settings and policies."""
     prove(installed.installed_unit)
+
+
+@pytest.mark.requirement("DEP-8")
+def test_installed_unit_is_valid(prove):
+    """systemd-analyze verify has nothing to say about the installed files; their program is there, and no other unit asks for the port."""
+    prove(verified.installed_validity)
+
+
+@pytest.mark.requirement("DEP-7")
+def test_hardening(prove):
+    """The unit, rendered and installed, hides no GPU and is as little exposed as the host asks."""
+    prove(hardening.hardening)
 
 
 @pytest.mark.requirement("DEP-3")
