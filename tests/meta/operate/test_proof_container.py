@@ -161,17 +161,18 @@ def exec_start(ground, unit, *changes):
 
 GARBAGE = ("/opt/llama/models/", "/opt/llama/garbage/")
 ORPHAN = (f"ExecStart={ENGINE}/llama-server", f'ExecStart=/bin/sh -c \'sleep 987 & exec "$0" "$@"\' {ENGINE}/llama-server')
+# words of ExecStart to change, further lines, and what the verdict must say
 PLANTED = {
     "garbage": ([GARBAGE], "", ["COH-1 zh_marker: text check failed", "it serves another model, target.gguf, than"]),
     "another KV type": (
         [("-ctk tbq3_0", "-ctk q4_0")],
         "",
-        ["KV-1: K was asked as tbq3_0 (3.0625 bits per weight) and takes 4.5", "DEP-6: the unit has -ctk q4_0"],
+        ["KV-1: K was asked as tbq3_0 (3.125 bits per weight) and takes 4.5", "DEP-6: the unit has -ctk q4_0", "90-planted.conf:3"],
     ),
     "never healthy": (
-        [(f"{ENGINE}/llama-server", "/bin/sleep 600 #")],
-        "TimeoutStartSec=4",
-        ["did not start: `systemctl start", "systemd: timeout"],
+        [],
+        "ExecStart=\nExecStart=/bin/sleep 600\nTimeoutStartSec=4",
+        ["did not start: `systemctl start", "(systemd: timeout)"],
     ),
     "orphan": ([ORPHAN], "KillMode=process", ["left running after the stop, to be ended by hand: pid", "(sleep)"]),
 }
@@ -194,6 +195,7 @@ def test_a_server_that_dies_at_the_second_prompt(smoked, as_before):
     """systemd starts it again meanwhile: the rest of the prompts is not asked of the new one."""
     since = smoked.container.ask("date", "+%s").strip()
     killer = threading.Thread(target=kill_at_second_task, args=(smoked, since), daemon=True)
+    smoked.dropin(GOOD, "Nice=3")  # another identity: its failure is not that of the unit as it is promoted
     killer.start()
     done = smoked.readiness("smoke", "good", *APPROVE)
     killer.join(60)

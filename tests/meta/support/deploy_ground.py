@@ -50,6 +50,8 @@ unit = "{FALLBACK}"
 watch = "fallback"
 [speed]
 prompt_set = "short-en"
+[coherence]
+texts = "@B/texts"
 [units]
 directory = "{UNITS}"
 scope = "system"
@@ -231,6 +233,7 @@ class Ground:
 
     def set_up(self):
         """User, fallback that runs, its backup with a second copy, and both candidates' units, rendered by the suite."""
+        self.write_texts()
         self.container.ask("useradd", "--system", "--create-home", "llama")
         self.write("/etc/llama/legacy.env", f"PORT={FALLBACK_PORT}\n")
         self.write(f"{UNITS}/{FALLBACK}", LEGACY)
@@ -245,6 +248,13 @@ class Ground:
         self.container.ask("cp", "-a", f"/srv/backups/{backup.name}", "/srv/copy")
         self.write_host(backup=f"/srv/backups/{backup.name}", copy="/srv/copy")
         self.install_rendered()
+
+    def write_texts(self):
+        """Two short texts: the shipped marker, and the same once more under the name of a longer one."""
+        marker = (ROOT / "prompts/coherence/zh_marker.toml").read_text(encoding="utf-8")
+        (self.bind / "texts").mkdir()
+        for name in ("zh_marker", "repeat_line"):
+            (self.bind / "texts" / f"{name}.toml").write_text(marker.replace('id = "zh_marker"', f'id = "{name}"'), encoding="utf-8")
 
     def install_rendered(self):
         """Both candidates' units as the suite renders them, installed by the owner."""
