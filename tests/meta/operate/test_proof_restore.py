@@ -151,24 +151,36 @@ def test_what_was_backed_up_comes_back(changed):
     assert changed.state(GOOD) == "inactive"
 
 
-@pytest.mark.parametrize("model", ["missing.gguf", "broken.gguf"])
-def test_a_fallback_whose_model_is_gone_does_not_replace_what_runs(changed, model):
-    """One that is missing is seen before anything is done; one that does not load is rolled back."""
-    changed.write("/srv/broken.gguf", "GGUF, but not really")
-    changed.write(f"/srv/{FALLBACK}", changed.container.path(UNIT).read_text().replace("/opt/llama/models/target.gguf", f"/srv/{model}"))
-    files = changed.tree("/etc")
-    done = changed.readiness("restore", "--execute", "--source", f"/srv/{FALLBACK}", *APPROVE)
+def source(ground, old, new):
+    """A unit file of another place that says nothing of an environment file, with one word changed."""
+    text = ground.container.path(UNIT).read_text().replace("EnvironmentFile=/etc/llama/legacy.env\n", "")
+    assert old in text
+    ground.write(f"/srv/{FALLBACK}", text.replace("${PORT}", str(FALLBACK_PORT)).replace(old, new))
+    return "--source", f"/srv/{FALLBACK}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [("/opt/llama/models/target.gguf", "/srv/missing.gguf", "/srv/missing.gguf"), ("llama-server", "llama-serv", "llama-serv")],
+    ids=["model", "program"],
+)
+def test_what_cannot_start_is_refused_before_anything_is_done(changed, old, new, words):
+    given = source(changed, old, new)
+    before = everything(changed)
+    done = changed.readiness("restore", "--execute", *given, *APPROVE)
     assert done.returncode == FAILED, done.stdout
+    assert words in done.stdout
+    assert "nothing was changed" in done.stdout
+    assert everything(changed) == before
+
+
+def test_a_fallback_that_does_not_load_its_model_is_rolled_back(changed):
+    changed.container.ask("sh", "-c", "head -c 40000 /opt/llama/models/target.gguf > /srv/broken.gguf")
+    given = source(changed, "/opt/llama/models/target.gguf", "/srv/broken.gguf")
+    files = changed.tree("/etc")
+    done = changed.readiness("restore", "--execute", *given, *APPROVE)
+    assert done.returncode == FAILED, done.stdout
+    assert "rolled back: the old files are in place, the service is active as before" in done.stdout
     assert changed.tree("/etc") == files
     assert changed.state(FALLBACK) == "active"
     assert answers(changed)
-
-
-def test_a_typo_in_the_source_is_refused(changed):
-    text = changed.container.path(UNIT).read_text()
-    changed.write(f"/srv/{FALLBACK}", text.replace("llama-server", "llama-serv"))
-    before = everything(changed)
-    done = changed.readiness("restore", "--execute", "--source", f"/srv/{FALLBACK}", *APPROVE)
-    assert done.returncode == FAILED, done.stdout
-    assert "llama-serv" in done.stdout
-    assert everything(changed) == before
