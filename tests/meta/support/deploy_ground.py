@@ -258,28 +258,10 @@ class Ground:
 
     def install_rendered(self):
         """Both candidates' units as the suite renders them, installed by the owner."""
-        done = self.run(f"{ROOT}/.venv/bin/python", "-c", RENDER, str(self.host), str(self.bind / "rendered"), cwd=str(ROOT))
+        rendered = self.bind / "rendered"
+        rendered.mkdir()
+        done = self.readiness("render-units", str(rendered))
         assert done.returncode == 0, done.stdout
         for unit in (GOOD, OTHER):
-            self.write(f"{UNITS}/{unit}", (self.bind / "rendered" / unit).read_text())
+            self.write(f"{UNITS}/{unit}", (rendered / unit).read_text())
         self.systemctl("daemon-reload")
-
-
-RENDER = """\
-import sys
-from pathlib import Path
-from fixtures.catalog.load import load_host, load_lanes
-from fixtures.catalog.requirement import Arm
-from fixtures.engine.host_engine import HostEngine
-from fixtures.engine.memory import Memory
-from fixtures.engine.slot import HostSlot
-from fixtures.engine.subject import Subject
-from fixtures.measure.units import rendered_unit
-from fixtures.models.host_models import HostModels
-host, folder = load_host(sys.argv[1]), Path(sys.argv[2])
-folder.mkdir(exist_ok=True)
-for candidate in host.candidates:
-    models, engine = HostModels(host, print), HostEngine(host, load_lanes(), print, lambda: None)
-    subject = Subject(host, candidate, Arm.NONE, models, engine, HostSlot(print), folder, Memory(), print)
-    (folder / candidate.unit).write_text(rendered_unit(subject))
-"""
