@@ -149,6 +149,13 @@ def test_two_units_in_it(legacy):
     assert checked(legacy, place / UNIT).backup.unit.source == place / UNIT
 
 
+def test_a_unit_file_that_is_named_itself_takes_the_rest_from_where_it_lies(legacy):
+    other = legacy.file(f"elsewhere/{UNIT}", legacy.unit.read_text())
+    assert checked(legacy, other).faults == []
+    legacy.env.unlink()
+    assert checked(legacy, other).faults == [f"the backup lacks {legacy.env} (environment), which the unit needs"]
+
+
 def test_a_unit_that_starts_nothing(legacy):
     place = legacy.owners_backup()
     (place / UNIT).write_text("[Service]\nType=simple\n")

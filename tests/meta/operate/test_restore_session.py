@@ -83,6 +83,7 @@ def test_it_is_restored_and_the_next_runs_see_it(changed):
     assert len(changed.asked()) == 2
 
 
+@pytest.mark.long
 def test_a_fallback_that_is_not_the_backed_up_one_is_seen(changed):
     assert changed.readiness("restore", "--execute", *APPROVE)[0] == 0
     (changed.units / UNIT).write_text((changed.units / UNIT).read_text() + "Nice=5\n")
@@ -113,6 +114,7 @@ def test_one_that_does_not_answer_is_rolled_back_to_what_ran_before(changed):
         (changed.folder / "live" / "models" / "other.gguf").unlink()
 
 
+@pytest.mark.long
 def test_what_a_kill_has_left_is_told_and_brought_back(changed):
     process = changed.start("restore", "--execute", *APPROVE)
     deadline = time.monotonic() + 120
