@@ -169,7 +169,7 @@ def test_without_a_limit_the_exposure_is_told(bench, tmp_path, monkeypatch):
     found, judgement = locked_in(bench, tmp_path, monkeypatch)
     assert judgement.verdict is Verdict.PASS
     assert found.measured["installed_exposure"] is None
-    assert "no unit is installed; nobody set a limit (`units.max_exposure`)" in judgement.reason
+    assert "no installed unit was seen; nobody set a limit (`units.max_exposure`)" in judgement.reason
     assert judgement.measured == found.measured["rendered_exposure"]
 
 
