@@ -12,6 +12,7 @@ from fixtures.deploy.systemctl import ChangeFailed, SystemdSilent
 from fixtures.host.processes import read_stat
 from fixtures.operate import started
 from fixtures.operate.started import CandidateUnit, running
+from fixtures.records.conditions import MemoryReading
 
 PORT = 18877  # nobody listens there
 
@@ -133,3 +134,17 @@ def test_a_process_that_outlives_the_unit_is_named(monkeypatch):
         orphan.kill()
     assert measured["left_over"] == 1
     assert raw["left_over"] == [f"pid {orphan.pid} (sleep)"]
+
+
+def test_memory_that_somebody_else_has_taken_is_not_the_services(monkeypatch):
+    manager, available, held = Manager(), [8000.0, 8000.0], [1000.0]
+    monkeypatch.setattr(
+        started, "memory_reading", lambda: MemoryReading(available_mib=available[-1], total_mib=16000, swap_used_mib=0, swap_total_mib=0)
+    )
+    monkeypatch.setattr(started, "held_mib", lambda: held[-1])
+    with running(unit(manager)) as run:
+        available.append(6000.0)
+        held.append(2900.0)
+    assert run.aftermath()[0]["memory_kept_mib"] == 100.0
+    held.append(900.0)
+    assert run.aftermath()[0]["memory_kept_mib"] == 2000.0
