@@ -173,6 +173,14 @@ def test_what_is_hidden_is_no_fault_and_no_pass(legacy):
     assert "holds more than is read here" in found.hidden[0]
 
 
+def test_a_model_that_is_named_by_no_file_is_hidden(legacy):
+    place = legacy.owners_backup()
+    (place / UNIT).write_text(f"[Service]\nExecStart={legacy.program} -hf some/model --port {PORT}\n")
+    found = checked(legacy, place)
+    assert found.faults == []
+    assert "names no --model" in found.hidden[0]
+
+
 def test_the_local_copy_agrees_file_by_file(legacy):
     place, local = legacy.backup(), legacy.folder / "local"
     shutil.copytree(place, local, symlinks=True)

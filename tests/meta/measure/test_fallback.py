@@ -86,7 +86,7 @@ def holder(legacy, monkeypatch):
         started.append(process)
         monkeypatch.setattr(fallback, "port_state", lambda port: PortState(port=port, free=False, pid=process.pid, name="python"))
         monkeypatch.setattr(service, "unit_of", lambda pid: UNIT)
-        monkeypatch.setattr(fallback, "running_command", lambda pid, unit: _without_python(REAL(pid, unit)))
+        monkeypatch.setattr(fallback, "running_command", lambda pid, unit: _as_server(REAL(pid, unit), unit))
         return process
 
     yield start
@@ -98,8 +98,9 @@ def holder(legacy, monkeypatch):
 REAL = fallback.running_command
 
 
-def _without_python(command):
-    command.argv[1:3] = []
+def _as_server(command, unit):
+    """Without what makes it a Python process in place of a server."""
+    command.argv[:3] = unit.argv[:1]
     return command
 
 
@@ -114,3 +115,26 @@ def test_a_process_that_was_started_before_the_change(legacy, holder):
     (told,) = found(legacy).raw["differences"]
     assert "has another HF_TOKEN than the backed-up unit gives it" in told
     assert "hf_" not in told
+
+
+def test_another_program_than_the_backed_up_one(legacy, holder, monkeypatch):
+    command = fallback.plan_restore(legacy.host(legacy.place).fallback, legacy.host().units, None).checked.engine.command
+    holder(*command.argv[1:], env=command.env)
+    other = legacy.file("engine/newer-server", b"\x7fELF")
+    seen = fallback.running_command
+    monkeypatch.setattr(fallback, "running_command", lambda pid, unit: _renamed(seen(pid, unit), str(other)))
+    (told,) = found(legacy).raw["differences"]
+    assert f"the running process is {other}, the backed-up unit starts {legacy.program}" in told
+
+
+def _renamed(command, program):
+    command.argv[0] = program
+    return command
+
+
+def test_a_holder_that_this_user_may_not_see_is_no_failure(legacy, monkeypatch):
+    monkeypatch.setattr(service, "port_state", lambda port: PortState(port=port, free=False, note="held by another user"))
+    with pytest.raises(Blocked, match=r"who holds port \d+ cannot be seen \(held by another user\): run this as the user of"):
+        found(legacy)
+    plan = fallback._dry_run(legacy.host(legacy.place))
+    assert (plan.measured["faults"], plan.measured["hidden"]) == (0, 1)

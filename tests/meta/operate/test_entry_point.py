@@ -167,3 +167,10 @@ def test_execute_and_recover_do_not_go_together(legacy, capsys):
     with pytest.raises(SystemExit) as ended:
         called(legacy, "restore", "--execute", "--recover")
     assert ended.value.code == 4
+
+
+def test_no_gate_can_reach_what_changes_services():
+    """import-linter holds the rooms to it; the gates are no room."""
+    gates = [*(ROOT / "tests").glob("test_*.py"), ROOT / "conftest.py"]
+    assert gates
+    assert not [gate.name for gate in gates if "fixtures.operate" in gate.read_text(encoding="utf-8")]

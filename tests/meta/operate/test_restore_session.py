@@ -81,6 +81,8 @@ def test_it_is_restored_and_the_next_runs_see_it(changed):
     assert (status, changed.record("DEP-11")["measured"]["restored"]) == (0, False), output
     assert changed.record("DEP-11")["raw"]["restored_by"]["who"] == "Ann"
     assert len(changed.asked()) == 2
+    changed.stop()
+    assert changed.gates("--from-ledger")[0] == 75, "a fallback that has stopped since does not answer"
 
 
 @pytest.mark.long

@@ -82,9 +82,11 @@ class Operated:
         """(exit status, output) of a `./readiness` command."""
         return _ended(self.start(*words))
 
-    def gates(self):
+    def gates(self, *more):
         """(exit status, output) of an ordinary run of the gates about the fallback."""
-        return _ended(self._child(_PYTEST, *child_session.LEAN, "-k", "fallback or restore_dry", *self.options, "tests/test_deploy.py"))
+        return _ended(
+            self._child(_PYTEST, *child_session.LEAN, "-k", "fallback or restore_dry", *self.options, *more, "tests/test_deploy.py")
+        )
 
     def record(self, requirement):
         """The newest run's evidence of a requirement."""
