@@ -89,3 +89,18 @@ def test_a_unit_of_which_nothing_can_be_read_is_a_note(bench):
     notes = []
     assert clashes(bench, notes) == ()
     assert any("broken.service" in note and "no ExecStart" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"\0\xff[Service]\nExecStart=\0", b"[Service]\nExecStart=a\0b --port 1\n", b"[Service]\nExecStart=/x%i --port %i\n"]
+)
+def test_junk_among_the_units_stops_nothing(bench, junk):
+    bench.install(bench.line())
+    for name in ("junk.service", "junk@.service", "junk-\udcff.service"):
+        (bench.units / name).write_bytes(junk)
+    (bench.units / "folder.service").mkdir()
+    (bench.units / "dangling.service").symlink_to("nowhere.service")
+    (bench.units / "itself.service").symlink_to("itself.service")
+    other(bench, f"{bench.program} --port {PORT}")
+    (found,) = clashes(bench)
+    assert found.startswith(FALLBACK)

@@ -149,7 +149,7 @@ def test_the_watch_looks_again_by_itself_and_can_restart_nothing(rendered):
     assert int(values["TimeoutStartSec"]) > 0
     program, *words = shlex.split(values["ExecStart"])
     assert program.endswith("/readiness")
-    assert words == ["watch", "--host=dgx", f"--overlay={folder / 'dgx.toml'}", f"--reports={folder / 'reports'}"]
+    assert words == ["watch", "--host", "dgx", f"--overlay={folder / 'dgx.toml'}", f"--reports={folder / 'reports'}"]
     assert f"-{folder / 'reports'}" in values["ReadWritePaths"].split()
     assert [each.key for each in settings if each.key.startswith("Exec")] == ["ExecStart"]
     assert not {"Restart", "PrivateDevices", "ProtectClock", "ProtectProc"} & values.keys()
