@@ -69,18 +69,19 @@ def test_it_is_told_in_both_languages(lang, words):
     assert words in render_page(page_of(sample(), lang=lang))
 
 
-def test_a_blocked_smoke_names_its_commands():
+@pytest.mark.parametrize("state", [Verdict.BLOCKED, Verdict.FAIL])
+def test_an_open_smoke_names_its_commands(state):
+    """And what looks at it afterwards takes what they have recorded."""
     made = sample()
     candidate = made.verdict.candidates[0]
     gates = tuple(
-        gate.model_copy(update={"judgement": Judgement(verdict=Verdict.BLOCKED, reason="not started")})
-        if gate.requirement == "DEP-12"
-        else gate
+        gate.model_copy(update={"judgement": Judgement(verdict=state, reason="not started")}) if gate.requirement == "DEP-12" else gate
         for gate in candidate.gates
     )
     verdict = made.verdict.model_copy(update={"candidates": (candidate.model_copy(update={"gates": gates}), *made.verdict.candidates[1:])})
     steps = next_steps(verdict, ("--host", "dgx"), load_families(), load_requirements())
-    (step,) = [step for step in steps if "DEP-12" in step.requirements and step.verdict is Verdict.BLOCKED]
+    (step,) = [step for step in steps if "DEP-12" in step.requirements and step.verdict is state]
     plan = f"./readiness smoke {candidate.candidate}"
     assert f"{plan} --host dgx" in step.commands
     assert f"{plan} --approve 'WHO: REASON' --host dgx" in step.commands
+    assert "--fresh" not in step.commands[-1]
