@@ -47,7 +47,8 @@ def test_what_is_missing_is_said_and_no_run_begins(tmp_path, approval):
     assert status == BLOCKED, output
     assert "missing: unit " in output
     assert "llama-readiness-smollm2-135m-q8.service is not there" in output
-    assert "COH-1 zh_marker is BLOCKED, must be PASS" in output or "--kill-main" in approval
+    assert ("COH-1 zh_marker is BLOCKED, must be PASS" in output) == ("--kill-main" not in approval)
+    assert (f"so run it first: pytest --host=local --overlay={tmp_path}/overlay.toml" in output) == ("--kill-main" not in approval)
     assert left == []
 
 
