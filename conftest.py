@@ -7,4 +7,5 @@ pytest_plugins = [
     "fixtures.plugins.gates",
     "fixtures.plugins.session",
     "fixtures.plugins.lifecycle",
+    "fixtures.plugins.render_units",
 ]

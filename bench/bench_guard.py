@@ -27,7 +27,7 @@ def _decision() -> Iterator[Reading]:
         ours = host.model_copy(update={"guard": guard})
 
         def decide() -> None:
-            with SessionGuard(ours, attached=False, wait_s=0, progress=print, disk=Path(folder)) as session:
+            with SessionGuard(ours, lock_only=False, wait_s=0, progress=print, disk=Path(folder)) as session:
                 if reason := session.may_run():
                     raise AssertionError(f"this machine is not clear: {reason}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import installed, reviewed, units
+from fixtures.measure import fallback, hardening, installed, reviewed, service, units, verified
 from fixtures.measure.audit import ports
 
 
@@ -36,7 +36,49 @@ def test_installed_unit(prove):
     prove(installed.installed_unit)
 
 
+@pytest.mark.requirement("DEP-8")
+def test_installed_unit_is_valid(prove):
+    """systemd-analyze verify has nothing to say about the installed files; their program is there, and no other unit asks for the port."""
+    prove(verified.installed_validity)
+
+
+@pytest.mark.requirement("DEP-7")
+def test_hardening(prove):
+    """The unit, rendered and installed, hides no GPU and is as little exposed as the host asks."""
+    prove(hardening.hardening)
+
+
 @pytest.mark.requirement("DEP-3")
 def test_service_port(prove):
     """The service port is free, or held by the candidate's own unit."""
     prove(ports.service_port)
+
+
+@pytest.mark.requirement("DEP-9")
+def test_fallback_backup(prove):
+    """The fallback's backup is complete, what it starts is still on this machine, and the local copy is the same."""
+    prove(fallback.backup)
+
+
+@pytest.mark.requirement("DEP-10")
+def test_restore_dry_run(prove):
+    """The plan of a restore resolves to the backed-up unit and has no fault; nothing is changed."""
+    prove(fallback.dry_run)
+
+
+@pytest.mark.requirement("DEP-11")
+def test_fallback_answers(prove):
+    """The fallback is the backed-up one and gives a token: as restored with approval, or as it runs. Never restored by a test run."""
+    prove(fallback.answering)
+
+
+@pytest.mark.requirement("DEP-12")
+def test_started_unit_answers(prove):
+    """The installed unit, started by `./readiness smoke`, answers all owed prompts on its port and leaves nothing behind."""
+    prove(service.smoked)
+
+
+@pytest.mark.requirement("DEP-13")
+def test_unit_comes_back(prove):
+    """After kill -9 of its main process (`./readiness smoke CANDIDATE --kill-main`) systemd restarts the service in time."""
+    prove(service.killed)

@@ -217,6 +217,8 @@ def test_nothing_that_only_the_owner_knows_is_in_the_public_file(dgx):
         "ppl.context",
         "units.directory",
         "units.scope",
+        "fallback.backup",
+        "fallback.copy",
         "candidates.26b-k3v3.limits.ppl.backend",
         "candidates.26b-k3v3.limits.ppl.corpus_sha256",
     } <= missing

@@ -61,6 +61,10 @@ texts = "shipped"
 directory = "~/.config/systemd/user"
 scope = "user"
 
+[fallback]
+backup = "/backups/gemma4-legacy-state-20260514T014100Z"
+copy = "~/gemma4-legacy-state"
+
 [candidates.26b-k3v3.limits.ppl]
 engine = "0123abc"
 backend = "cuda"
@@ -144,6 +148,8 @@ def test_without_its_key_a_gate_names_the_key(config):
         ('scope = "user"', "units.scope"),
         ('engine = "0123abc"', "candidates.26b-k3v3.limits.ppl.engine"),
         ('backend = "cuda"', "candidates.26b-k3v3.limits.ppl.backend"),
+        ('backup = "/backups/gemma4-legacy-state-20260514T014100Z"', "fallback.backup"),
+        ('copy = "~/gemma4-legacy-state"', "fallback.copy"),
         ('corpus = "/data/wiki.test.raw"', "ppl.corpus"),
     ):
         host = laid(config, OVERLAY.replace(line, ""))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
 from fixtures.deploy.errors import DeployError
+from fixtures.deploy.gpu_hiding import gpu_hiding
 from fixtures.deploy.parse import UnitFacts, parse_unit, same_command, service_settings
+from fixtures.deploy.settings import settings_of
 from fixtures.deploy.unit import render_unit
 from fixtures.deploy.verify import verify_unit
 from fixtures.deploy.words import quote_argument, quote_assignment, split_words
@@ -78,6 +80,7 @@ def test_unit_waits_for_health_and_gives_up(unit, candidate):
 
 
 def test_unit_does_not_hide_the_gpu(unit):
+    assert gpu_hiding(settings_of(unit, "x.service")) == ()
     keys = {key for key, _ in service_settings(unit)}
     assert not keys & {"PrivateDevices", "ProtectClock", "DeviceAllow", "DevicePolicy", "ProcSubset", "MemoryDenyWriteExecute"}
 

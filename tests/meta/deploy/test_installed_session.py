@@ -1,6 +1,8 @@
 """Sessions as users run them: a candidate whose installed unit is another one is NOT READY, and one that has no unit is no READY one."""
 
 import json
+import re
+import shutil
 
 import pytest
 from support import child_session
@@ -16,7 +18,7 @@ def host_with_units(folder):
     file = child_session.write_host(folder, port=PORT)
     (folder / "units").mkdir()
     text = file.read_text().replace("~/.config/systemd/user", str(folder / "units"))
-    file.write_text(text.replace('AUD-4 = "nothing is installed"\nDEP-6 = "nothing is installed"\n', ""))
+    file.write_text(text.replace('AUD-4 = "nothing is installed"\nDEP-6 = "nothing is installed"\nDEP-8 = "nothing is installed"\n', ""))
     return file
 
 
@@ -33,12 +35,17 @@ def judged(session, candidate, requirement):
     return found["verdict"], found["reason"]
 
 
+def failing(session):
+    """The gates of the unit that fail."""
+    return {gate["requirement"] for gate in signed(session, "good-q8")["gates"] if gate["judgement"]["verdict"] == "FAIL"}
+
+
 def status(session, candidate):
     return signed(session, candidate)["signoff"]
 
 
 def run(host, folder, name, *args):
-    session = child_session.start(host, folder / name, *args, "-k", "good and (installed or unit_file or unit_is_valid)")
+    session = child_session.start(host, folder / name, *args, "-k", "good and (installed or unit_file or unit_is_valid or hardening)")
     return session, session.wait()
 
 
@@ -59,6 +66,52 @@ def test_the_rendered_unit_installed_passes(installed):
     session, _ = run(host, folder, "right")
     assert judged(session, "good-q8", "DEP-6")[0] == "PASS", judged(session, "good-q8", "DEP-6")
     assert judged(session, "good-q8", "AUD-4")[0] == "PASS"
+    assert judged(session, "good-q8", "DEP-8")[0] == "PASS", judged(session, "good-q8", "DEP-8")
+    verdict, reason = judged(session, "good-q8", "DEP-7")
+    assert verdict == "PASS"
+    assert re.search(r"as rendered, [0-9.]+ as installed; nobody set a limit", reason)
+
+
+# what is wrong -> (how the unit's text comes to it, the gates that fail, what each says with which line of the unit)
+FAULTS = {
+    "typo": (("NoNewPrivileges=", "NoNewPrivilege="), {"DEP-8": "{unit}:{line}: Unknown key"}),
+    "missing binary": (("ExecStart=/", "ExecStart=/gone/"), {"DEP-8": "is not there ({unit}:{line})", "DEP-6": "which is not there"}),
+    "other KV type": (("-ctk q8_0", "-ctk q4_0"), {"DEP-6": "the unit has -ctk q4_0, tested was q8_0 ({unit}:{line})"}),
+    "other port": (("--port 18641", "--port 18650"), {"DEP-6": "serves port 18650", "AUD-4": "serves port 18650 ({unit}:{line})"}),
+}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_unit_fails_its_own_gate_with_the_line(installed, fault):
+    folder, host = installed
+    unit = folder / "units" / UNIT
+    good, ((old, new), fails) = unit.read_text(), FAULTS[fault]
+    assert good.count(old) == 1
+    line = good[: good.index(old)].count("\n") + 1
+    unit.write_text(good.replace(old, new))
+    try:
+        session, code = run(host, folder, fault.replace(" ", "-"))
+    finally:
+        unit.write_text(good)
+    assert code == 1
+    assert failing(session) == set(fails)
+    for requirement, said in fails.items():
+        assert said.format(unit=UNIT, line=line) in judged(session, "good-q8", requirement)[1]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here")
+def test_another_installed_unit_of_the_same_port_fails_with_its_line(installed):
+    folder, host = installed
+    fallback = folder / "units" / "llama-fallback.service"
+    fallback.write_text(f"[Service]\nType=exec\nExecStart=/usr/bin/env /opt/old/llama-server -m /m.gguf --port {PORT + 11}\n")
+    try:
+        session, code = run(host, folder, "clash")
+    finally:
+        fallback.unlink()
+    assert code == 1
+    assert failing(session) == {"DEP-8"}
+    assert f"llama-fallback.service asks for port {PORT + 11}, too ({fallback.name}:3)" in judged(session, "good-q8", "DEP-8")[1]
 
 
 def test_a_dropin_that_starts_something_else_is_not_ready(installed):
@@ -88,7 +141,7 @@ def test_a_chosen_candidate_without_a_unit_is_not_ready(tmp_path):
     host.write_text(text.replace(f'unit = "{UNIT}"\n', "").replace(f"port = {PORT + 11}\n", ""))
     session, code = run(host, tmp_path, "none", "--signoff")
     assert code == 75
-    for requirement in ("DEP-6", "DEP-1", "AUD-4"):
+    for requirement in ("DEP-6", "DEP-1", "DEP-8", "AUD-4"):
         verdict, reason = judged(session, "good-q8", requirement)
         assert verdict == "BLOCKED"
         assert reason.startswith("no unit: good-q8")

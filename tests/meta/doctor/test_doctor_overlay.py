@@ -120,7 +120,7 @@ def test_what_was_found_is_what_is_suggested(dgx, tmp_path):
 
 def test_without_findings_every_value_about_this_machine_is_marked_as_an_example(dgx):
     text = render_overlay(NOTHING, dgx)
-    decided_by_owner = {"name", "max_cpu_pct", "lock", "texts", "corpus", "chunks", "context", "prompt_set"}
+    decided_by_owner = {"name", "max_cpu_pct", "lock", "texts", "corpus", "chunks", "context", "prompt_set", "backup", "copy"}
     for line in re.findall(r"(?m)^#(\w+) = .*$", text):
         assert line in decided_by_owner or re.search(rf"(?m)^#{line} = .*EXAMPLE", text), line
 

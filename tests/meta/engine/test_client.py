@@ -7,7 +7,7 @@ import pytest
 
 from fixtures.engine.client import ClientError, LlamaClient
 from fixtures.engine.command import CommandLine
-from fixtures.engine.server import LaunchPlan, _one_token, launch
+from fixtures.engine.server import LaunchPlan, launch, one_token
 from fixtures.models.registry import ensure_registry_model
 from llama_build import EngineRequest, build_engine
 
@@ -140,7 +140,7 @@ class Recorded:
 def test_the_first_token_is_asked_for_as_the_models_api_asks(api, template, asked):
     """A bare "Hi" made scripted twins begin with half a character: HTTP 500 on forks, and every twin failed."""
     client = Recorded(template)
-    _one_token(client, api)
+    one_token(client, api)
     assert client.asked == [asked]
 
 

@@ -22,8 +22,13 @@ def with_record(requirement, measured, raw):
 
 def differences_of(sample, requirement):
     """The cell of differences in the table of deploy gates."""
+    return column_of(sample, requirement, "differences")
+
+
+def column_of(sample, requirement, column):
+    """The cell of 26b-k3v4 in a column of the table of deploy gates."""
     (table,) = [b for b in blocks_of(page_of(sample), "services") if isinstance(b, Table) and b.caption.key == "services.gates"]
-    at = [column.key for column in table.columns].index("differences")
+    at = [column.key for column in table.columns].index(column)
     rows = [row for group in table.groups for row in group.rows]
     (row,) = [row for row in rows if "26b-k3v4" in repr(row.cells[0]) and requirement in repr(row.cells[1])]
     return repr(row.cells[at])
@@ -63,3 +68,24 @@ def test_the_rendered_text_can_be_unfolded():
 
 def test_a_record_of_an_older_suite_that_only_says_whether_it_was_reviewed_is_shown():
     assert differences_of(with_record("DEP-4", {"reviewed": True}, {}), "DEP-4") == "Cell(lines=())"
+
+
+def test_the_exposure_of_rendered_and_installed_unit_stand_apart():
+    measured = {"rendered_exposure": 1.8, "installed_exposure": 9.2, "hiding": 0, "gpu_expected": True}
+    sample = with_record("DEP-7", measured, {"hiding": [], "not_installed": ""})
+    told = column_of(sample, "DEP-7", "exposure")
+    assert told.index("'1.8'") < told.index("services.rendered") < told.index("'9.2'") < told.index("services.installed")
+
+
+def test_a_unit_that_is_not_installed_has_no_exposure():
+    sample = with_record("DEP-7", {"rendered_exposure": 1.8, "installed_exposure": None}, {})
+    told = column_of(sample, "DEP-7", "exposure")
+    assert "services.rendered" in told
+    assert "services.installed" not in told
+
+
+def test_what_systemd_says_of_the_installed_unit_is_shown():
+    line = "/etc/systemd/system/x.service:4: Unknown key 'Bogus'"
+    sample = with_record("DEP-8", {"verify_exit": 1, "exposure": 9.2}, {"stderr": [line], "faults": [], "hidden": []})
+    assert "'1'" in column_of(sample, "DEP-8", "verify_exit")
+    assert "'9.2'" in column_of(sample, "DEP-8", "exposure")

@@ -77,6 +77,9 @@ PPL-2 = "not tested here"
 KV-2 = "not tested here"
 AUD-4 = "nothing is installed"
 DEP-6 = "nothing is installed"
+DEP-12 = "nothing is installed"
+DEP-13 = "nothing is installed"
+DEP-8 = "nothing is installed"
 [candidates.limits]
 decode_tps = {{ reference = 0.1, kind = "at_least", unit = "t/s", source = "meta test" }}
 accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta test" }}

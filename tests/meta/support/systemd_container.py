@@ -12,7 +12,9 @@ import pytest
 from fixtures.models.cache import cache_root
 from fixtures.records.digest import digest
 
-_BUILD = ("debootstrap", "--variant=minbase", "--include=systemd,dbus", "bookworm")
+# curl: the units' health poll; the libraries: what llama-server and the suite's own Python are linked with
+_PACKAGES = "systemd,dbus,curl,libgomp1,libsqlite3-0,libreadline8"
+_BUILD = ("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm")
 _NEEDED = ("debootstrap", "systemd-nspawn", "nsenter")
 _BUILD_S, _BOOT_S, _ASK_S = 600, 60, 30
 
@@ -32,20 +34,32 @@ class Container:
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
+    def run(self, *command, env=None, timeout=300, cwd="/"):
+        """A command inside with an environment of its own, whatever comes of it; stderr goes where stdout goes."""
+        given = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"} | (env or {})
+        words = [f"{name}={value}" for name, value in given.items()]
+        inside = ["nsenter", "-t", str(self.leader), "-a", "env", "-i", f"--chdir={cwd}", *words, *command]
+        return subprocess.run(inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False)
+
     def path(self, inside):
         """A path of the container, from here."""
         return self.root / inside.lstrip("/")
 
 
 @contextmanager
-def booted(bind):
-    """The container with `bind` at the same path inside; powered off in the end. Skips where this machine cannot have one."""
+def booted(bind, *, shown=(), alone=False):
+    """The container with `bind` at the same path inside; powered off in the end. Skips where this machine cannot have one.
+
+    `shown`: pairs of a path here and the path at which it stands inside, read-only. `alone`: it has a network of its own, loopback only.
+    """
     if os.geteuid() != 0:
         pytest.skip("a container with systemd needs root")
     if missing := [tool for tool in _NEEDED if shutil.which(tool) is None]:
         pytest.skip(f"a container with systemd needs {', '.join(missing)} (packages debootstrap, systemd-container, util-linux)")
     tree = _tree()
     command = ["systemd-nspawn", "--quiet", "-D", str(tree), "--volatile=overlay", "--register=no", "--keep-unit", "-b", f"--bind={bind}"]
+    command += [f"--bind-ro={here}:{inside}" for here, inside in shown]
+    command += ["--private-network"] if alone else []
     with (bind / "console.log").open("wb") as console:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
     try:
