@@ -104,7 +104,7 @@ def judgement_of(candidate, requirement, owed, state, measured):
         return Judgement(verdict=verdict, reason=reason, **against)
     if requirement.id == "COH-1" and not measured["text_ok"]:
         return Judgement(verdict=Verdict.FAIL, reason="text check failed: equals: line 1 differs at character 19")
-    if requirement.id == "PPL-2":
+    if requirement.id == "PPL-2" and candidate.limit("kld") is None:
         return Judgement(verdict=Verdict.BLOCKED, reason="the catalog has no reference for it", measured=measured["kld"])
     limits = {
         "TPS-2": ("accept_pct", candidate.limit("accept_pct")),
