@@ -11,8 +11,8 @@ from support.bad_catalog import DGX, check_message
 from fixtures.catalog.checks import Known, problems
 from fixtures.catalog.errors import CatalogError
 from fixtures.catalog.host import EngineSpec, Guard, Host
+from fixtures.catalog.load import load_requirements
 from fixtures.catalog.overlay import laid_over
-from fixtures.catalog.requirement import Tier
 from fixtures.catalog.toml_file import TomlFile
 from fixtures.catalog.validate import validated
 
@@ -46,14 +46,7 @@ JUNK = st.one_of(
 
 KNOWN = Known(
     lanes=frozenset({"k3v3", "k3v4"}),
-    requirements={"PPL-1": Tier.REQUIRED, "COH-1": Tier.REQUIRED},
-    limits={
-        "ppl": ("engine", "backend", "corpus_sha256", "chunks", "context"),
-        "kld": (),
-        "decode_tps": (),
-        "accept_pct": (),
-        "kv_8k_mib": (),
-    },
+    requirements={requirement.id: requirement for requirement in load_requirements()},
     prompts=frozenset({"zh_marker", "embedded_facts", "repeat_line"}),
 )
 

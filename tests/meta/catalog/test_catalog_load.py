@@ -16,7 +16,7 @@ from fixtures.catalog.load import (
 )
 from fixtures.catalog.missing import all_missing_keys, missing_keys
 from fixtures.catalog.model import FileArtefact
-from fixtures.catalog.owed import gated
+from fixtures.catalog.owed import deployable
 from fixtures.catalog.places import line_of
 
 pytestmark = pytest.mark.usefixtures("config")
@@ -106,7 +106,7 @@ def test_the_embedded_hosts_have_the_lanes_and_sizes_that_the_dgx_gates():
         return {
             (host.models[candidate.model].geometry, candidate.lane, candidate.speculation.mtp_block): candidate.limit(KV_8K).reference
             for host in map(load_host, names)
-            for candidate in gated(host)
+            for candidate in deployable(host)
         }
 
     ours, theirs = sizes("local", "twins"), sizes("dgx")

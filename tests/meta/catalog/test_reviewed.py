@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fixtures.catalog.compact import compact, expand
 from fixtures.catalog.errors import CatalogError
 from fixtures.catalog.load import host_names, load_host
-from fixtures.catalog.owed import gated
+from fixtures.catalog.owed import deployable
 from fixtures.catalog.reviewed import CandidateTexts, Review, load_reviewed, reviewed_file, reviewed_files
 from fixtures.catalog.reviewed_text import commands_text, file_text, texts_text
 
@@ -65,7 +65,7 @@ def test_the_file_as_a_person_reads_it(snapshot):
 
 @pytest.mark.parametrize("host_id", host_names())
 def test_a_gated_candidate_of_a_shipped_host_has_one_small_file_and_no_file_is_stale(host_id):
-    wanted = {(host_id, candidate.id) for candidate in gated(load_host(host_id, bare=True))}
+    wanted = {(host_id, candidate.id) for candidate in deployable(load_host(host_id, bare=True))}
     assert {found for found in reviewed_files() if found[0] == host_id} == wanted
     assert {host for host, _ in reviewed_files()} <= set(host_names())
     for _, candidate_id in wanted:

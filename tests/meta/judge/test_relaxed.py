@@ -4,6 +4,7 @@ import pytest
 from support.signoff_samples import HOST, REQUIREMENTS, all_green, run
 
 from fixtures.catalog.host import Retiered
+from fixtures.catalog.load import load_host, weight_of
 from fixtures.catalog.requirement import Tier
 from fixtures.catalog.waivers import Waiver
 from fixtures.judge.relaxed import relaxations
@@ -17,7 +18,8 @@ DEMOTED = HOST.model_copy(update={"tiers": {"COH-1": Retiered(tier=Tier.ADVISORY
 
 
 def told(host, waivers=()):
-    return [(item.requirement, item.how, item.candidates, item.reason, item.who) for item in relaxations(host, REQUIREMENTS, waivers)]
+    found = [(item.requirement, item.how, item.candidates, item.reason, item.who) for item in relaxations(host, REQUIREMENTS, waivers)]
+    return [item for item in found if item[1] != "undecided"]
 
 
 def with_exempt(candidate_id, exempt, host=HOST):
@@ -91,3 +93,30 @@ def test_every_report_says_so_beside_its_headline(lang):
     assert f"  ~ COH-1 demoted by host file: {WHY} (lee)" in lines[:6]
     markdown = render_markdown(summary, lang).splitlines()
     assert any("COH-1" in line and WHY in line and "(lee)" in line for line in markdown[:12])
+
+
+def test_what_nobody_decided_is_an_open_decision():
+    """A lane without a limit of quality: gated all the same, so its name and the question stand in the headline."""
+    assert [item for item in relaxations(HOST, REQUIREMENTS, ()) if item.how == "undecided"] == [], "every lane of host local has its limit"
+    dgx = load_host("dgx", bare=True)
+    (found,) = (item for item in relaxations(dgx, REQUIREMENTS, ()) if item.how == "undecided")
+    assert (found.requirement, found.who) == ("PPL-2", "")
+    assert {"31b-k3v3", "26b-k3v4", "e4b-k3v3"} <= set(found.candidates)
+    bare = [c.model_copy(update={"limits": {}}) if c.id == "gemma3-270m-q8" else c for c in HOST.candidates]
+    verdict = run(all_green(), HOST.model_copy(update={"candidates": tuple(bare)}))
+    summary = summary_of(verdict, (), range(1, 999), ())
+    said = "Open decision: nobody decided how much quality gemma3-270m-q8 may cost (PPL-2 has no limit)"
+    assert said in " ".join(render_terminal(summary, 200).split())
+    assert "Open decision: nobody decided how much quality gemma3-270m-q8 may cost" in render_markdown(summary)
+
+
+def test_a_limit_of_quality_makes_its_gate_required_and_the_host_file_may_say_otherwise():
+    requirement = next(item for item in REQUIREMENTS if item.id == "PPL-2")
+    candidate = HOST.candidate("gemma3-270m-q8")
+    signed = HOST.model_copy(update={"tiers": {"PPL-2": Retiered(tier=Tier.ADVISORY, reason=WHY, who="lee")}})
+    without = candidate.model_copy(update={"limits": {}})
+    assert [weight_of(requirement, *pair) for pair in ((candidate, HOST), (candidate, signed), (without, HOST))] == [
+        Tier.REQUIRED,
+        Tier.ADVISORY,
+        Tier.ADVISORY,
+    ]

@@ -9,11 +9,13 @@ from support.launches import subject_of
 from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
 from fixtures.engine.slot import HostSlot
-from fixtures.measure.divergence import BaseLogits, divergence, logits_mib
+from fixtures.measure.base_logits import BaseLogits, logits_mib
+from fixtures.measure.divergence import divergence
 from fixtures.models.cache import cache_root
 from fixtures.records.blocked import Blocked
 
 CORPUS = "8eeb219a698519647de0253297c88be098ef7691486bdf4258326e0c203886bb"
+FLOOR, SIDES = ("kld-floor-again", "kld-floor-ub96"), ("kld-k-alone", "kld-v-alone")
 EXEMPT = 'PPL-2 = "not tested here"\n'
 
 
@@ -27,6 +29,7 @@ def host_with(tmp_path, port, lane, reference):
     host = child_session.write_host(tmp_path, port=port)
     head, other = host.read_text().split('id = "other-q8"')
     limit = f'kld = {{ reference = {reference}, kind = "at_most", unit = "nats", source = "meta test", chunks = 2, context = 512, '
+    limit += f'taken_from = "{"q4" if lane == "q8" else "q8"}", '
     limit += f'engine = "0c1e57098bba+tbq", backend = "cpu", corpus_sha256 = "{CORPUS}" }}\n'
     other = other.replace(EXEMPT, "").replace('lane = "q8"', f'lane = "{lane}"')
     other = other.replace("[candidates.limits]\n", f"[candidates.limits]\n{limit}")
@@ -61,11 +64,11 @@ def test_f16_is_its_own_control(tmp_path):
 
 @pytest.mark.runtime
 @pytest.mark.long
-def test_a_lane_beyond_its_limit_is_red_and_advisory(tmp_path):
+def test_a_lane_beyond_its_limit_is_red_since_a_limit_is_a_decision(tmp_path):
     """Planted: q4_0 held against what q8_0 gives. Nothing of the logits stays behind, and both lanes of a model share them."""
     before = set(cache_root().iterdir())
     session, status = run(tmp_path, 18670, "q4", 0.006)
-    assert status == 0, "advisory: shown, never changing the exit status"
+    assert status == 1, "advisory by itself: the limit makes it required"
     verdict, reason = judged(session)
     assert verdict == "FAIL"
     assert "mean KL divergence from F16 KV is 0.0" in reason
@@ -73,15 +76,16 @@ def test_a_lane_beyond_its_limit_is_red_and_advisory(tmp_path):
     record = session.record("PPL-2", "other-q8")
     assert record["measured"]["kld"] > 10 * record["measured"]["kld_stderr"] > 0
     assert len(record["raw"]["running"]) == record["measured"]["chunks"] == 2
-    assert {entry["arm"] for entry in session.launches()} == {"kld-base", "kld"}
+    assert {entry["arm"] for entry in session.launches()} == {"kld-base", "kld", *FLOOR, *SIDES}
     assert (session.folder / "logs" / record["raw"]["base_log"]).is_file()
     assert {path for path in cache_root().iterdir() if path.suffix != ".lock"} <= before, "logits were left behind"
     assert "KL divergence" in (session.folder / "index.html").read_text()
-    # promoted by the host's owner, the same evidence decides
-    host = tmp_path / "meta18670.toml"
-    host.write_text(host.read_text() + '[tiers]\nPPL-2 = "required"\n')
-    again = child_session.start(host, tmp_path / "again", "-m", "ppl")
-    assert again.wait() == 1, again.output
+    # both sides, numerics and the worst tokens are named
+    assert "V alone 0.0" in reason
+    assert record["measured"]["floor_again"] < 1e-5 < record["measured"]["floor_kld"] < record["measured"]["kld_k"]
+    worst = record["raw"]["worst"][0]
+    assert worst["kld"] > 5 * record["measured"]["kld"]
+    assert all(worst[key] and not worst[key].startswith("<") for key in ("expected", "f16_says", "lane_says"))
 
 
 @pytest.mark.runtime
@@ -92,7 +96,7 @@ def test_one_base_serves_all_lanes_of_a_model(tmp_path):
     host.write_text(text.replace('models = ["good", "other"]', 'models = ["good"]').replace('other = "other-q8"\n', ""))
     session = child_session.start(host, tmp_path / "reports", "-m", "ppl")
     assert session.wait() == 0, session.output
-    assert [entry["arm"] for entry in session.launches() if entry["ended"] is None] == ["kld-base", "kld", "kld"]
+    assert [entry["arm"] for entry in session.launches() if entry["ended"] is None] == ["kld-base", "kld", *FLOOR, *SIDES, "kld", *SIDES]
     assert session.record("PPL-2", "good-q8")["measured"]["kld"] < session.record("PPL-2", "other-q8")["measured"]["kld"]
 
 
@@ -118,7 +122,7 @@ def test_the_room_that_is_asked_for_is_the_room_that_is_taken(smollm2):
 
 @pytest.mark.runtime
 def test_a_disk_without_room_is_told_before_anything_runs(smollm2, tmp_path, monkeypatch):
-    monkeypatch.setattr("fixtures.measure.divergence.disk_free_mib", lambda path: 10.0)
-    with pytest.raises(Blocked, match="the F16 logits need 96 MiB for a while, and 10 MiB are free"):
+    monkeypatch.setattr("fixtures.measure.base_logits.disk_free_mib", lambda path: 10.0)
+    with pytest.raises(Blocked, match="the logits of F16 and of the lane need 191 MiB for a while, and 10 MiB are free"):
         divergence(smollm2)
     assert not list(tmp_path.iterdir())

@@ -71,8 +71,9 @@ def test_expected_texts_are_those_of_the_seed():
 
 def test_shared_checks_come_before_a_styles_own():
     prompt = load_prompt("embedded_facts")
-    assert [check.kind for check in prompt.chat.checks] == ["contains_all", "script", "contains_none"]
-    assert prompt.chat.checks[2] != prompt.completion.checks[2]
+    shared = ["contains_all", "script", "contains_none", "ends", "taiwan"]
+    assert [check.kind for check in prompt.chat.checks] == [*shared, "contains_none", "clean"]
+    assert prompt.chat.checks[5] != prompt.completion.checks[5]
 
 
 # -- speed sets
@@ -203,6 +204,9 @@ def _without(text, start, end):
     ("damage", "message"),
     [
         (lambda text: text.encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        (lambda text: text.encode("utf-8-sig"), "byte-order mark"),
+        (lambda text: text.replace('text = "【', 'text = ""  # "【', 1).encode(), "`chat.checks[0].text` is empty"),
+        (lambda text: (text + '[[completion.checks]]\nkind = "json"\nkeys = []\n').encode(), "`completion.checks[2].keys` is empty"),
         (lambda text: text.encode("big5"), "is not UTF-8"),
         (lambda text: (text + "[chat]\n").encode(), "is not valid TOML"),
         (
@@ -217,7 +221,22 @@ def _without(text, start, end):
         (lambda text: ("sha256 = 'x'\n" + text).encode(), "`sha256` is computed"),
         (lambda text: b"", "is empty; fill it in"),
     ],
-    ids=["utf-16", "big5", "toml", "id", "unknown-key", "kind", "schema", "no-checks", "misplaced", "sha256", "empty"],
+    ids=[
+        "utf-16",
+        "bom",
+        "no-expectation",
+        "no-keys",
+        "big5",
+        "toml",
+        "id",
+        "unknown-key",
+        "kind",
+        "schema",
+        "no-checks",
+        "misplaced",
+        "sha256",
+        "empty",
+    ],
 )
 def test_a_broken_prompt_gets_one_message(folder, damage, message):
     file = folder / "zh_marker.toml"

@@ -11,7 +11,7 @@ from support.evidence_samples import evidence
 from support.evidence_samples import judged as judged_record
 
 from fixtures.catalog.load import CATALOG, host_names, load_host, load_lanes
-from fixtures.catalog.owed import gated
+from fixtures.catalog.owed import deployable
 from fixtures.catalog.reviewed import load_reviewed, reviewed_file
 from fixtures.deploy.differences import command_differences, text_differences
 from fixtures.deploy.preview import candidate_texts
@@ -21,7 +21,7 @@ from fixtures.records.blocked import Blocked
 from fixtures.records.verdict import Verdict
 
 MEASURES = {"DEP-4": command_lines, "DEP-5": unit_text}
-EVERYONE = [(host_id, candidate.id) for host_id in host_names() for candidate in gated(load_host(host_id, bare=True))]
+EVERYONE = [(host_id, candidate.id) for host_id in host_names() for candidate in deployable(load_host(host_id, bare=True))]
 
 
 def subject(host_id="local", candidate_id="smollm2-135m-q8"):

@@ -74,6 +74,8 @@ prompts = ["zh_marker"]
 [candidates.exempt]
 PPL-1 = "not part of this test"
 PPL-2 = "not tested here"
+COH-2 = "not part of this test"
+COH-3 = "not part of this test"
 KV-2 = "not tested here"
 AUD-4 = "nothing is installed"
 DEP-6 = "nothing is installed"

@@ -24,7 +24,7 @@ class Rule:
 
     `after`: so many of them pass unchanged first. `status` replaces the HTTP status, `replace` text of the body (old, new), `values`
     keys of the JSON body ("timings.draft_n" -> value; None removes the key). Of a stream: `drop_event` leaves out the event of that
-    number, `end_after` everything behind that many events.
+    number, `end_after` everything behind that many events. `tear` is a text that loses its last byte.
     """
 
     path: str = "/"
@@ -34,11 +34,14 @@ class Rule:
     values: dict = field(default_factory=dict)
     drop_event: int | None = None
     end_after: int | None = None
+    tear: str = ""
 
     def body(self, body):
         """The falsified body."""
         if self.replace:
             body = body.replace(*(text.encode() for text in self.replace))
+        if self.tear:
+            body = body.replace(self.tear.encode(), self.tear.encode()[:-1])
         if self.values:
             body = json.dumps(_with_values(json.loads(body), self.values)).encode()
         if self.drop_event is not None or self.end_after is not None:

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
-from fixtures.catalog.candidate import Role
+from fixtures.catalog.candidate import GOAL_ROLES, Role
 from fixtures.catalog.host import Host
-from fixtures.catalog.load import load_families, load_lanes, load_requirements, tier_of
+from fixtures.catalog.load import load_families, load_lanes, load_requirements, weight_of
 from fixtures.catalog.owed import gated, owed_by
 from fixtures.catalog.requirement import Arm, Tier
 from fixtures.records.conditions import Conditions, GpuReading, ProcessLoad, Snapshot
@@ -79,7 +79,8 @@ def run_of(
     gates = {candidate.id: [] for candidate in gated(host)}
     for owed in owed_by(host, listed):
         candidate, requirement = host.candidate(owed.candidate), by_id[owed.requirement]
-        record, judgement = _gate(candidate, requirement, owed, states.get(owed.candidate, Verdict.PASS), len(evidence) + 1, answers)
+        good = Verdict.EXPECTED if candidate.role is Role.NEGATIVE else Verdict.PASS
+        record, judgement = _gate(candidate, requirement, owed, states.get(owed.candidate, good), len(evidence) + 1, answers)
         if record:
             evidence.append(record)
         gates[owed.candidate].append(_verdict(host, requirement, owed, judgement, record))
@@ -164,7 +165,7 @@ def _verdict(host, requirement, owed, judgement, record):
         requirement=requirement.id,
         case=owed.case,
         marker=requirement.marker,
-        tier=tier_of(requirement, host),
+        tier=weight_of(requirement, host.candidate(owed.candidate), host),
         judgement=judgement,
         seq=record.seq if record else None,
         measured_at=record.started if record else None,
@@ -182,7 +183,13 @@ def _candidate(candidate, gates):
         model=candidate.model,
         lane=candidate.lane,
         role=candidate.role,
-        signoff=SignOff.READY if through else SignOff.NOT_READY if bad == Verdict.FAIL else SignOff.INCOMPLETE,
+        signoff=SignOff.NOT_READY
+        if bad == Verdict.EXPECTED
+        else SignOff.READY
+        if through
+        else SignOff.NOT_READY
+        if bad == Verdict.FAIL
+        else SignOff.INCOMPLETE,
         worst=bad,
         gates=tuple(gates),
         exempt=dict(candidate.exempt),
@@ -207,7 +214,7 @@ def _manifest(host, requirements, full_scope):
 
 
 def _run_verdict(host, requirements, candidates, evidence, full_scope):
-    lanes = [candidate for candidate in candidates if candidate.role != Role.COMPARISON]
+    lanes = [candidate for candidate in candidates if candidate.role in GOAL_ROLES]
     models = {
         model: next((c.candidate for c in lanes if c.model == model and c.signoff == SignOff.READY), "") for model in host.goal.models
     }
@@ -245,6 +252,7 @@ _COUNTED = {
     Verdict.INVALID: "invalid",
     Verdict.BLOCKED: "blocked",
     Verdict.WAIVED: "waived",
+    Verdict.EXPECTED: "expected",
 }
 
 

@@ -1,5 +1,7 @@
 """A whole run of the local host, all green, for tests of sign-off, waivers and report."""
 
+from fixtures.catalog.candidate import Role
+from fixtures.catalog.limit import LIMIT_BASIS
 from fixtures.catalog.load import load_host, load_requirements
 from fixtures.catalog.owed import owed_by
 from fixtures.judge.signoff import sign_off
@@ -8,6 +10,12 @@ from support.evidence_samples import GREEN, NOON, evidence
 HOST = load_host("local")
 REQUIREMENTS = load_requirements()
 OWED = list(owed_by(HOST, REQUIREMENTS))
+REQUIREMENT = {requirement.id: requirement for requirement in REQUIREMENTS}
+# how a negative candidate fails what it must
+BAD = {
+    "COH-1": ({"text_ok": False}, {"checks": [{"name": "exact", "passed": False, "detail": "answer is X"}]}),
+    "PPL-2": ({"kld": 0.73}, {}),
+}
 
 
 def run(records, host=HOST, scope=None, waivers=()):
@@ -24,7 +32,7 @@ def run(records, host=HOST, scope=None, waivers=()):
 
 
 def all_green(change=None):
-    """A passing record for everything owed, from the judges' green samples; `change` replaces single records."""
+    """A passing record for everything owed, a failing one where it must, from the judges' green samples; `change` replaces single ones."""
     speeds = {"KV-2": lambda c: {"computed_mib": c.limit("kv_8k_mib").reference}}
     for owed in OWED:
         measured, raw = GREEN[owed.requirement]
@@ -33,15 +41,10 @@ def all_green(change=None):
             measured = speeds[owed.requirement](candidate)
         if owed.requirement == "AUD-1":
             measured = {"artefacts": 2 if candidate.speculation.mtp_block else 1}
-        if owed.requirement == "PPL-1":
-            ppl = candidate.limit("ppl")
-            measured = {
-                "ppl": ppl.reference,
-                "engine": ppl.engine,
-                "backend": ppl.backend,
-                "corpus_sha256": ppl.corpus_sha256,
-                "chunks": ppl.chunks,
-                "context": ppl.context,
-            }
+        if owed.requirement in ("PPL-1", "PPL-2"):
+            limit = candidate.limit(REQUIREMENT[owed.requirement].limit)
+            measured = {**measured, REQUIREMENT[owed.requirement].limit: limit.reference, **limit.basis(LIMIT_BASIS)}
+        if candidate.role is Role.NEGATIVE:
+            measured, raw = {**measured, **BAD[owed.requirement][0]}, {**raw, **BAD[owed.requirement][1]}
         record = evidence(owed.requirement, owed.candidate, measured, case=owed.case, raw=raw)
         yield (change or {}).get((owed.requirement, owed.candidate, owed.case), record)
