@@ -3,9 +3,13 @@
 import pytest
 
 from fixtures.measure.speed import acceptance_of, speed_of
+from fixtures.measure.speed_requests import SpeedRequest, SpeedRun
 from fixtures.measure.statistics import spread
-from fixtures.records.engine import Timings
 from fixtures.records.evidence import EvidenceStatus
+
+
+def run(*timings):
+    return SpeedRun(tuple(SpeedRequest(**told) for told in timings), None)
 
 
 def test_spread_of_three():
@@ -21,16 +25,15 @@ def test_spread_needs_two():
 
 
 def test_pooled_acceptance_is_not_the_mean_of_ratios():
-    timings = (Timings(draft_n=100, draft_n_accepted=90), Timings(draft_n=10, draft_n_accepted=1), Timings(draft_n=None))
-    measured = acceptance_of(timings).measured
+    measured = acceptance_of(run({"draft_n": 100, "draft_n_accepted": 90}, {"draft_n": 10, "draft_n_accepted": 1}, {})).measured
     assert measured["accept_pct"] == pytest.approx(100 * 91 / 110, abs=1e-3)
     assert (measured["estimator"], measured["requests_with_drafts"], measured["requests"]) == ("pooled", 2, 3)
 
 
 def test_nothing_drafted_is_none_not_zero():
-    assert acceptance_of((Timings(draft_n=None),)).measured["accept_pct"] is None
-    assert acceptance_of((Timings(draft_n=5, draft_n_accepted=0),)).measured["accept_pct"] == 0.0
+    assert acceptance_of(run({})).measured["accept_pct"] is None
+    assert acceptance_of(run({"draft_n": 5, "draft_n_accepted": 0})).measured["accept_pct"] == 0.0
 
 
 def test_speed_of_requests_that_decoded_nothing_is_an_error():
-    assert speed_of((Timings(predicted_n=0), Timings(predicted_n=0))).status is EvidenceStatus.ERROR
+    assert speed_of(run({}, {})).status is EvidenceStatus.ERROR
