@@ -47,7 +47,7 @@ class TestJudge:
         assert (found.measured, found.unit) == (50.0, "t/s")
 
     def test_accepted_and_not_met_proves_nothing(self):
-        found = speed(noisy(accepted=ANN), decode_tps_median=0.5)
+        found = speed(noisy(accepted=ANN), decode_tps=0.5, ci_low_tps=0.45, ci_high_tps=0.55)
         assert found.verdict is Verdict.INVALID
         assert "not met beside noise" in found.reason
 

@@ -21,7 +21,7 @@ HOST = load_host("local", bare=True)
 SMOL, GEMMA, TWIN = "smollm2-135m-q8", "gemma3-270m-q8", "twin42-q8"
 API = {SMOL: "chat", GEMMA: "completion"}
 PATH = {"chat": "/v1/chat", "completion": "/completion"}
-PLAN = HOST.speed.model_copy(update={"requests": 2, "warmup": 1, "clock_gap_ms": 20.0})
+PLAN = HOST.speed.model_copy(update={"requests": 2, "max_requests": 2, "warmup": 1, "seconds": 0.0, "clock_gap_ms": 20.0})
 PROMPTS = load_speed_set("repetitive-en")
 TRIES = 3  # the machine is shared: what is noise goes away
 
@@ -54,7 +54,7 @@ def behind(request, tmp_path_factory):
                 runs, front = SpeedRuns(), Front(server, client, "front")
 
                 def sent():
-                    return runs.of(front, host_plan, PROMPTS, API[candidate])
+                    return runs.of(front, host_plan, PROMPTS, API[candidate], None)
 
                 return Judged(candidate, host_plan, sent, seen)
 
@@ -90,7 +90,7 @@ def said(judgement, verdict, *parts):
 def test_without_a_fault_all_is_green(behind):
     _, under = behind
     for _ in range(TRIES):
-        found = under()
+        found = under(HOST.speed.model_copy(update={"requests": 5, "max_requests": 8, "seconds": 1.0, "max_tokens": 32}))
         reasons = [(found[name].verdict, found[name].reason) for name in ("TPS-4", "TPS-1", "TPS-2")]
         if all(verdict is Verdict.PASS for verdict, _ in reasons):
             return
@@ -177,7 +177,7 @@ def test_after_an_error_nothing_is_sent_again(behind, falsified, says):
 def test_a_whole_session_of_gates_behind_a_slow_proxy(tmp_path):
     """MTP and ngram-mod, through the launcher: the drafts are real and their time is not what the server says."""
     with planted(tmp_path, Faults(rule=Rule("/v1/chat", slower=3.0))) as gates:
-        gates.obtainer.host = gates.host = gates.host.model_copy(update={"speed": HOST.speed.model_copy(update={"requests": 2})})
+        gates.obtainer.host = gates.host = gates.host.model_copy(update={"speed": PLAN.model_copy(update={"clock_gap_ms": 150.0})})
         said(gates.judge("TPS-4", TWIN, speed.answers), Verdict.PASS, "2 answers read")
         said(gates.judge("TPS-1", TWIN, speed.decode_speed), Verdict.INVALID, "2 of 2 requests: the two clocks disagree")
         said(gates.judge("TPS-3", TWIN, speed.drafters), Verdict.PASS)
