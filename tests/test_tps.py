@@ -11,12 +11,6 @@ def test_decode_speed(prove):
     prove(speed.decode_speed)
 
 
-@pytest.mark.requirement("TPS-4")
-def test_answers(prove):
-    """Each answer is read: of the length asked for, readable, in the language of its prompt. Speed alone passes garbage."""
-    prove(speed.answers)
-
-
 @pytest.mark.requirement("TPS-3")
 def test_drafters(prove):
     """MTP and ngram-mod each drafted and had something accepted: a live one must not hide a dead one."""
@@ -27,3 +21,9 @@ def test_drafters(prove):
 def test_acceptance(prove):
     """Accepted over drafted tokens, pooled over all requests, reaches the reference."""
     prove(speed.acceptance)
+
+
+@pytest.mark.requirement("TPS-4")
+def test_answers(prove):
+    """Each answer is read: of the length asked for, readable, in the language of its prompt. Speed alone passes garbage."""
+    prove(speed.answers)

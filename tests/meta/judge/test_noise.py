@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from support import child_session
-from support.evidence_samples import GREEN, NOON, QUIET, TPS, evidence, judged
+from support.evidence_samples import GREEN, NOON, QUIET, REQUIREMENTS, TPS, evidence, judged
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.noise import AcceptanceError, parse_acceptance
@@ -112,6 +112,12 @@ def test_malformed_acceptance_is_one_message(text):
 
 def test_acceptance_keeps_colons_of_the_reason():
     assert parse_acceptance("Ann Lee : until 09:30 the ASR stays") == NoiseAcceptance(who="Ann Lee", reason="until 09:30 the ASR stays")
+
+
+def test_the_gate_that_judges_the_conditions_is_the_one_that_sends_the_requests():
+    """The first of the speed gates sends them, and only its record has the machine's samples of that time."""
+    speed_gates = [requirement for requirement in REQUIREMENTS.values() if requirement.marker == "tps"]
+    assert min(speed_gates, key=lambda requirement: requirement.order).id == "TPS-1"
 
 
 @contextmanager
