@@ -21,3 +21,9 @@ def test_drafters(prove):
 def test_acceptance(prove):
     """Accepted over drafted tokens, pooled over all requests, reaches the reference."""
     prove(speed.acceptance)
+
+
+@pytest.mark.requirement("TPS-4")
+def test_answers(prove):
+    """Each answer is read: of the length asked for, readable, in the language of its prompt. Speed alone passes garbage."""
+    prove(speed.answers)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from support import child_session
-from support.evidence_samples import NOON, QUIET, TPS, evidence, judged
+from support.evidence_samples import GREEN, NOON, QUIET, REQUIREMENTS, TPS, evidence, judged
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.noise import AcceptanceError, parse_acceptance
@@ -26,7 +26,7 @@ LOUD = QUIET.before.model_copy(update={"competing": (ProcessLoad(name="asr", ser
 
 
 def speed(conditions, host=HOST, **measured):
-    return judged(evidence("TPS-1", measured=TPS | measured, conditions=conditions), CANDIDATE, host)
+    return judged(evidence("TPS-1", measured=TPS | measured, raw=GREEN["TPS-1"][1], conditions=conditions), CANDIDATE, host)
 
 
 def noisy(**changes):
@@ -47,7 +47,7 @@ class TestJudge:
         assert (found.measured, found.unit) == (50.0, "t/s")
 
     def test_accepted_and_not_met_proves_nothing(self):
-        found = speed(noisy(accepted=ANN), decode_tps_median=0.5)
+        found = speed(noisy(accepted=ANN), decode_tps=0.5, ci_low_tps=0.45, ci_high_tps=0.55)
         assert found.verdict is Verdict.INVALID
         assert "not met beside noise" in found.reason
 
@@ -112,6 +112,12 @@ def test_malformed_acceptance_is_one_message(text):
 
 def test_acceptance_keeps_colons_of_the_reason():
     assert parse_acceptance("Ann Lee : until 09:30 the ASR stays") == NoiseAcceptance(who="Ann Lee", reason="until 09:30 the ASR stays")
+
+
+def test_the_gate_that_judges_the_conditions_is_the_one_that_sends_the_requests():
+    """The first of the speed gates sends them, and only its record has the machine's samples of that time."""
+    speed_gates = [requirement for requirement in REQUIREMENTS.values() if requirement.marker == "tps"]
+    assert min(speed_gates, key=lambda requirement: requirement.order).id == "TPS-1"
 
 
 @contextmanager

@@ -138,9 +138,7 @@ def test_a_run_without_any_evidence_can_be_shown():
 def test_records_with_nothing_that_is_expected_can_be_shown():
     sample = five_states()
     bare = [record.model_copy(update={"measured": {}, "raw": {}}) for record in sample.evidence]
-    odd = [
-        record.model_copy(update={"measured": {"ppl": "x", "decode_tps_median": None}, "raw": {"answer": 3}}) for record in sample.evidence
-    ]
+    odd = [record.model_copy(update={"measured": {"ppl": "x", "decode_tps": None}, "raw": {"answer": 3}}) for record in sample.evidence]
     assert page_of(sample, evidence=bare).matrix == page_of(sample).matrix
     assert page_of(sample, evidence=odd).matrix == page_of(sample).matrix
 
