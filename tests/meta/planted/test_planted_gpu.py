@@ -1,0 +1,52 @@
+"""Faults of placement: a signed-off session on a host with a GPU, whose log and driver say so - and do not mean it."""
+
+import json
+import shutil
+
+import pytest
+from support.launcher import Faults
+from support.places import META
+from support.planted_table import by_id, faults_of
+from support.planting import Host
+
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
+
+ROWS = faults_of("gpu")
+ON_GPU = Faults(
+    log=(
+        (r"CPU(_Mapped)? model buffer", "CUDA0 model buffer"),
+        ("CPU KV buffer", "CUDA0 KV buffer"),
+        (r"(.*)loading model tensors.*", "\\g<0>\n\\1offloaded 31/31 layers to GPU"),
+        ("no usable GPU found", "all is well"),
+    )
+)
+HELD_MIB = 500.0
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    host = Host(folder, 18500, by_id("gpu"), launch="gpu_layers = 99").with_launcher(ROWS, ON_GPU).write()
+    told = {str(host.test_port(row.id)): row.plant["held_mib"] or None for row in ROWS if "held_mib" in row.plant}
+    (folder / "nvml.json").write_text(json.dumps({"*": HELD_MIB} | told))
+    stub = folder / "stub"
+    stub.mkdir()
+    shutil.copy(META / "support" / "nvml_stub.py", stub / "pynvml.py")
+    return host.run("--signoff", env={"PYTHONPATH": str(stub), "META_NVML": str(folder / "nvml.json")}, status=(1,))
+
+
+def test_without_a_fault_it_is_ready(signed):
+    signed.assert_clean("clean")
+
+
+@pytest.mark.parametrize("fault", ROWS, ids=[fault.id for fault in ROWS])
+def test_caught(signed, fault):
+    signed.assert_caught(fault)
+
+
+def test_nothing_else_passes_on_the_cpu(signed):
+    """Not only the gate of the placement: no measurement counts that was taken on the CPU of a GPU host."""
+    failed = {
+        requirement for requirement, verdict, reason in signed.gates("falls-back-to-the-cpu") if "runs on the CPU of a host" in reason
+    }
+    assert failed == {"KV-1", "COH-1", "STA-1"}
