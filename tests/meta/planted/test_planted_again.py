@@ -126,3 +126,5 @@ def test_after_a_crash_the_ordinary_run_looks_again(machine):
     again = machine.run()
     assert [entry["arm"] for entry in machine.launches() if entry["ended"] is None] == ["production"]
     assert "of the same identity failed: llama-server" in (again.folder / "index.html").read_text("utf-8")
+    machine.run()
+    assert machine.launches() == [], "what was looked at again is reused again"

@@ -10,7 +10,7 @@ import pytest
 from support.launcher import Faults, write_launcher
 from support.launches import subject_of
 from support.planted_table import faults_of
-from support.planting import Host, model, server
+from support.planting import Host, gpu_that_lists, model, server
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.requirement import Arm
@@ -42,9 +42,9 @@ def live(host, program):
             process.kill()
 
 
-def asked(folder, port, candidates, program, *args):
+def asked(folder, port, candidates, program, *, launch="", env=None):
     """What a session attached to the live server finds, which is still there afterwards."""
-    host = Host(folder, port, candidates)
+    host = Host(folder, port, candidates, launch=launch)
     if "attached-runs-another-model" in candidates:
         other = shutil.copy(model(), folder / "other.gguf")
         with open(other, "r+b") as file:  # noqa: PTH123 - to write in place
@@ -54,7 +54,7 @@ def asked(folder, port, candidates, program, *args):
     with live(host.write(), program) as process:
         born = psutil.Process(process.pid).create_time()
         url = f"--attach=http://127.0.0.1:{host.service_port('clean')}"
-        signed = host.run(url, *GATES, *args, status=(0, 1, 75))
+        signed = host.run(url, *GATES, env=env, status=(0, 1, 75))
         assert (process.poll(), psutil.Process(process.pid).create_time()) == (None, born)
     assert signed.session.launches() == []
     return signed
@@ -63,13 +63,18 @@ def asked(folder, port, candidates, program, *args):
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory):
     """Each row's session: those that differ in their candidate share one."""
-    others = {fault.id: fault.plant["candidate"] for fault in ROWS if "log" not in fault.plant}
+    others = {fault.id: fault.plant["candidate"] for fault in ROWS if not {"log", "gpu"} & fault.plant.keys()}
     found = dict.fromkeys(["clean", *others], asked(tmp_path_factory.mktemp("attach"), 18800, {"clean": {}} | others, server()))
     for fault in ROWS:
         if "log" in fault.plant:
             folder = tmp_path_factory.mktemp(fault.id)
             write_launcher(folder / "engine", server(), Faults(says=(fault.plant["log"],)))
             found[fault.id] = asked(folder, 18830, {"clean": {}}, folder / "engine" / "llama-server")
+        if "gpu" in fault.plant:
+            folder = tmp_path_factory.mktemp(fault.id)
+            found[fault.id] = asked(
+                folder, 18840, {"clean": {}}, server(), launch="gpu_layers = 99", env=gpu_that_lists(folder, {"*": None})
+            )
     return found
 
 

@@ -1,13 +1,9 @@
 """Faults of placement: a signed-off session on a host with a GPU, whose log and driver say so - and do not mean it."""
 
-import json
-import shutil
-
 import pytest
 from support.launcher import Faults
-from support.places import META
 from support.planted_table import by_id, faults_of
-from support.planting import Host
+from support.planting import Host, gpu_that_lists
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
@@ -28,11 +24,7 @@ def signed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
     host = Host(folder, 18500, by_id("gpu"), launch="gpu_layers = 99").with_launcher(ROWS, ON_GPU).write()
     told = {str(host.test_port(row.id)): row.plant["held_mib"] or None for row in ROWS if "held_mib" in row.plant}
-    (folder / "nvml.json").write_text(json.dumps({"*": HELD_MIB} | told))
-    stub = folder / "stub"
-    stub.mkdir()
-    shutil.copy(META / "support" / "nvml_stub.py", stub / "pynvml.py")
-    return host.run("--signoff", env={"PYTHONPATH": str(stub), "META_NVML": str(folder / "nvml.json")}, status=(1,))
+    return host.run("--signoff", env=gpu_that_lists(folder, {"*": HELD_MIB} | told), status=(1,))
 
 
 def test_without_a_fault_it_is_ready(signed):

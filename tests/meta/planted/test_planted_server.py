@@ -38,6 +38,11 @@ def test_caught(signed, fault):
     signed[fault.run].assert_caught(fault)
 
 
+def test_the_unit_is_held_against_what_runs(signed):
+    (reason,) = [reason for requirement, _, reason in signed["server"].gates("k-is-another-type") if requirement == "DEP-2"]
+    assert "the unit has -ctk q8_0, tested was -ctk q4_0" in reason
+
+
 def test_what_is_private_is_written_nowhere(signed):
     written = "".join(each.written() for each in signed.values())
     assert [words for fault in ROWS for words in fault.never if words in written] == []

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.planted_table import by_id, faults_of, honest
-from support.planted_units import Installer, folder_of_home, reference
+from support.planted_units import Installer, reference
 from support.planting import Host
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
@@ -38,7 +38,7 @@ def signed(tmp_path_factory):
     (waived,) = [fault for fault in ROWS if "waiver" in fault.plant]
     waivers = folder / "waivers.toml"
     waivers.write_text(WAIVER.format(requirement=waived.plant["waiver"], candidate=waived.id, now=now, later=now + timedelta(days=7)))
-    return host.run("--signoff", f"--waivers={waivers}", env=folder_of_home(host), status=(1,))
+    return host.run("--signoff", f"--waivers={waivers}", status=(1,))
 
 
 @pytest.mark.parametrize("candidate", CLEAN)

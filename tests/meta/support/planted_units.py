@@ -1,6 +1,7 @@
 """Installed units of planted candidates: each as it is rendered, and then as its row says. Words: tests/meta/planted/faults.toml."""
 
-from pathlib import Path
+import os
+import pwd
 
 from fixtures.catalog.load import load_host
 from fixtures.measure.prompts import corpus_sha256
@@ -59,6 +60,7 @@ class Installer:
         known = {
             "exec": command, "server": program, "words": words, "model": flags[flags.index("-m") + 1],
             "port": flags[flags.index("--port") + 1], "folder": str(self._host.folder),
+            "model_from_home": os.path.relpath(flags[flags.index("-m") + 1], pwd.getpwuid(os.getuid()).pw_dir),
         }  # fmt: skip
 
         def fill(template):
@@ -67,14 +69,6 @@ class Installer:
             return template
 
         return fill
-
-
-def folder_of_home(host):
-    """HOME of a session whose units say %h: the run's own folder, with this user's cache in it."""
-    cache = host.folder / ".cache"
-    cache.mkdir(exist_ok=True)
-    (cache / "llama-readiness").symlink_to(Path.home() / ".cache" / "llama-readiness")
-    return {"HOME": str(host.folder)}
 
 
 def reference(plant):

@@ -208,3 +208,12 @@ def without_nothing(table):
 def model():
     """The small real model."""
     return ensure_registry_model("smollm2-135m")
+
+
+def gpu_that_lists(folder, told):
+    """The environment of a session whose NVML is support/nvml_stub.py: `told` is MiB by test port, None where it lists no process."""
+    stub = folder / "stub"
+    stub.mkdir()
+    shutil.copy(META / "support" / "nvml_stub.py", stub / "pynvml.py")
+    (folder / "nvml.json").write_text(json.dumps(told))
+    return {"PYTHONPATH": str(stub), "META_NVML": str(folder / "nvml.json")}
