@@ -132,7 +132,7 @@ def test_an_attested_reading_off_its_limit_fails():
 
 def test_no_limit_is_blocked_not_passed():
     bare = CANDIDATE.model_copy(update={"limits": {}})
-    assert verdict("TPS-1", TPS, bare).verdict is Verdict.BLOCKED
+    assert verdict("TPS-1", TPS, bare, raw=GREEN["TPS-1"][1]).verdict is Verdict.BLOCKED
     assert verdict("KV-2", {"computed_mib": 89.25}, bare).verdict is Verdict.BLOCKED
 
 
@@ -146,8 +146,8 @@ def test_speed_under_bad_conditions_is_invalid():
         Conditions(before=QUIET.before, samples=(loud,), after=QUIET.after),
         Conditions(before=QUIET.before, after=loud),
     ):
-        assert verdict("TPS-1", TPS, conditions=conditions).verdict is Verdict.INVALID
-    assert verdict("TPS-1", {**TPS, "cv_pct": 99.0}).verdict is Verdict.INVALID
+        assert verdict("TPS-1", TPS, raw=GREEN["TPS-1"][1], conditions=conditions).verdict is Verdict.INVALID
+    assert verdict("TPS-1", {**TPS, "cv_pct": 99.0}, raw=GREEN["TPS-1"][1]).verdict is Verdict.INVALID
     assert NOON.tzinfo is not None
 
 
@@ -155,9 +155,11 @@ def test_speed_of_a_gpu_in_the_low_power_trap_is_invalid():
     gpu = GpuReading(index=0, name="NVIDIA GB10", utilisation_pct=96.0, sm_clock_mhz=799.0, power_w=19.5)
     assert QUIET.before is not None
     trapped = Conditions(before=QUIET.before, samples=(QUIET.before.model_copy(update={"gpus": (gpu,)}),), after=QUIET.after)
-    assert verdict("TPS-1", TPS, conditions=trapped).verdict is Verdict.PASS  # a host without a clock limit does not judge it
+    assert (
+        verdict("TPS-1", TPS, raw=GREEN["TPS-1"][1], conditions=trapped).verdict is Verdict.PASS
+    )  # a host without a clock limit does not judge it
     host = HOST.model_copy(update={"guard": HOST.guard.model_copy(update={"min_sm_clock_mhz": 1500.0})})
-    found = judged(evidence("TPS-1", measured=TPS, conditions=trapped), CANDIDATE, host)
+    found = judged(evidence("TPS-1", measured=TPS, raw=GREEN["TPS-1"][1], conditions=trapped), CANDIDATE, host)
     assert found.verdict is Verdict.INVALID
     assert "799 MHz" in found.reason
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from support import child_session
-from support.evidence_samples import NOON, QUIET, TPS, evidence, judged
+from support.evidence_samples import GREEN, NOON, QUIET, TPS, evidence, judged
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.noise import AcceptanceError, parse_acceptance
@@ -26,7 +26,7 @@ LOUD = QUIET.before.model_copy(update={"competing": (ProcessLoad(name="asr", ser
 
 
 def speed(conditions, host=HOST, **measured):
-    return judged(evidence("TPS-1", measured=TPS | measured, conditions=conditions), CANDIDATE, host)
+    return judged(evidence("TPS-1", measured=TPS | measured, raw=GREEN["TPS-1"][1], conditions=conditions), CANDIDATE, host)
 
 
 def noisy(**changes):

@@ -31,8 +31,8 @@ def scripted_perplexity(folder):
 ENGINES = {
     "scripted-perplexity": scripted_perplexity,
     "other-commit": lambda folder: as_engine(copied(folder), "1234567890ab"),
-    "lying-fork": lambda folder: as_engine(fork(folder, tbq4_0="turbo3", tbq3_0="turboX")),
-    "mute-fork": lambda folder: as_engine(fork(folder, **{"allowed values: %s": "offered values: %s"})),
+    "lying-fork": lambda folder: fork(folder, tbq4_0="turbo3", tbq3_0="turboX"),
+    "mute-fork": lambda folder: fork(folder, **{"allowed values: %s": "offered values: %s"}),
     "other-program": lambda folder: as_engine(script(folder, "echo hello")),
 }
 
@@ -45,7 +45,7 @@ def run(folder, engine, given, *args, status):
 
 def test_a_fork_that_nobody_knew_is_signed_off_on_its_first_run(tmp_path):
     """Its types are learnt before anything is asked of them; no overlay, no second run, no size declared anywhere."""
-    signed = run(tmp_path, as_engine(fork(tmp_path / "engine", tbq3_0="turbo3", tbq4_0="turbo9")), TWIN, "--signoff", status=(0,))
+    signed = run(tmp_path, fork(tmp_path / "engine", tbq3_0="turbo3", tbq4_0="turbo9"), TWIN, "--signoff", status=(0,))
     signed.assert_clean("clean")
     (learnt,) = [reason for requirement, _, reason in signed.gates("clean") if requirement == "KV-3"]
     assert "K type turbo3 of this engine is 3.125 bits per weight" in learnt

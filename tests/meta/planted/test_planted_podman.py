@@ -1,6 +1,7 @@
 """The tested engine is an image: the unit that starts this image is READY, one that starts another is not."""
 
 import pytest
+from support.engine_copies import as_engine
 from support.planted_units import Installer
 from support.planting import Host, server
 
@@ -9,7 +10,7 @@ pytestmark = [pytest.mark.runtime, pytest.mark.long]
 DIGEST, OTHER = (f"sha256:{letter * 64}" for letter in "ab")
 # a podman that runs the command of its image on this machine, as one with the host's network and files would
 PODMAN = '#!/bin/sh\nwhile [ "${1#ghcr.io/}" = "$1" ]; do shift; done\nshift\nexec SERVER "$@"\n'
-TESTED = '#!/bin/sh\nexec podman run --rm --network=host -v /:/ ghcr.io/x/llama@{digest} "$@"\n'
+TESTED = '#!/bin/sh\nexec {podman} run --rm --network=host -v /:/ ghcr.io/x/llama@{digest} "$@"\n'
 
 
 def executable(path, text):
@@ -22,8 +23,8 @@ def executable(path, text):
 def signed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("podman")
     executable(folder / "bin" / "podman", PODMAN.replace("SERVER", str(server())))
-    executable(folder / "engine" / "llama-server", TESTED.format(digest=DIGEST))
-    engine = f'path = "{folder}/engine"\ncommit = "0c1e57098bba"\nenv = {{ PATH = "{folder}/bin:/usr/bin:/bin" }}'
+    executable(folder / "engine" / "llama-server", TESTED.format(podman=folder / "bin" / "podman", digest=DIGEST))
+    engine = as_engine(folder / "engine")
     host = Host(folder, 18860, {"right": {}, "another-image": {}}, recipe="path", engine=engine, installed=True)
     installer = Installer(host.write())
     for candidate, digest in (("right", DIGEST), ("another-image", OTHER)):
