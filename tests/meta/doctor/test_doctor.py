@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gguf
@@ -172,7 +173,9 @@ def test_settings_of_both_spellings_and_of_nonsense():
 def test_speech_recognition_is_found_by_its_command_line_and_measured(start):
     busy = start("python3", "/srv/asr-service/serve.py", code="while True: pass")
     start("python3", "/home/nasrin/laser.py")
-    found = {service.pid: service for service in asr_like_services(0.3)}
+    found, deadline = {}, time.monotonic() + 60
+    while (busy not in found or found[busy].cpu_pct <= 5) and time.monotonic() < deadline:  # on a busy machine it may get no turn
+        found = {service.pid: service for service in asr_like_services(0.3)}
     assert busy in found
     assert found[busy].cpu_pct > 5
     assert not any("laser.py" in service.command for service in found.values())

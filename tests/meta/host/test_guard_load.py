@@ -1,40 +1,20 @@
 """Competing load, measured on real processes that burn real CPU time."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
+from support.neighbours import detached
 
 from fixtures.catalog.host import Competing
-from fixtures.host import processes
 from fixtures.host.load import LoadMeter, competing_load
 
 BURN = "import time\nend = time.monotonic() + 4\nwhile time.monotonic() < end: pass"
 IDLE = "import time; time.sleep(20)"
-
-
-@contextmanager
-def detached(*argv):
-    """The pid of a process that is no descendant of ours, as an ASR service's is; killed at the end."""
-    launcher = subprocess.Popen(["sh", "-c", 'setsid "$@" >/dev/null & echo $!', "sh", *argv], stdout=subprocess.PIPE, text=True)
-    told, _ = launcher.communicate()
-    pid = int(told)
-    deadline = time.monotonic() + 5
-    while psutil.pid_exists(pid) and psutil.Process(pid).cmdline() != list(argv) and time.monotonic() < deadline:
-        time.sleep(0.01)  # the shell has forked, and not yet become the program
-    try:
-        yield pid
-    finally:
-        if psutil.pid_exists(pid):
-            os.kill(pid, signal.SIGKILL)
-        while processes.read_stat(pid) and time.monotonic() < deadline + 10:
-            time.sleep(0.01)
 
 
 def cpu_s(pid):
@@ -113,13 +93,14 @@ def test_service_is_found_by_its_systemd_unit():
 def test_own_process_tree_never_competes():
     """A pytest whose own arguments name the ASR must not block itself; nor what it starts, nor what started it."""
     mine = {os.getpid(), os.getppid()}
-    with subprocess.Popen([sys.executable, "-c", IDLE, "asr-child"]) as child:
+    with detached(sys.executable, "-c", IDLE, "asr-other") as other, subprocess.Popen([sys.executable, "-c", IDLE, "asr-child"]) as child:
         try:
             loads = competing_load([Competing(name="all", cmdline=".*", max_cpu_pct=1), asr("child")], window_s=0.05)
         finally:
             child.kill()
-    assert loads  # there is always something else
-    assert not {load.pid for load in loads} & (mine | {child.pid})
+    found = {load.pid for load in loads}
+    assert other in found
+    assert not found & (mine | {child.pid})
 
 
 def test_process_that_starts_within_the_window_counts_and_one_that_ends_does_not():

@@ -1,45 +1,43 @@
 """Snapshots, the sampler, memory and disk of this machine."""
 
 import json
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from support.neighbours import burner, detached
 
 from fixtures.catalog.host import Competing
+from fixtures.host import snapshot as snapshots
 from fixtures.host.memory import disk_free_mib, memory_reading, pressure_some_pct
 from fixtures.host.snapshot import Sampler, take_snapshot
 from fixtures.records.conditions import Conditions
 
 ASR = Competing(name="ASR", cmdline="asr-sampled", max_cpu_pct=50)
-BURN = "import time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: pass"
+BURNER = burner("asr-sampled", seconds=120)
 
 
-@contextmanager
-def detached_burner():
-    """A busy process that is no descendant of ours."""
-    shell = ["sh", "-c", 'setsid "$@" >/dev/null & echo $!', "sh", sys.executable, "-c", BURN, "asr-sampled"]
-    launcher = subprocess.Popen(shell, stdout=subprocess.PIPE, text=True)
-    told, _ = launcher.communicate()
-    burner = psutil.Process(int(told))
-    try:
-        yield burner.pid
-    finally:
-        burner.kill()
+def wait_for(condition):
+    """Until it is so; whatever else this machine does, not for ever."""
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
+
+
+def shares_of(pid, sampler):
+    return [load.cpu_pct for snapshot in sampler.snapshots for load in snapshot.competing if load.pid == pid]
 
 
 def test_snapshot_tells_memory_load_and_competition():
-    with detached_burner() as pid:
-        snapshot = take_snapshot([ASR], window_s=0.5)
-    assert 0 < snapshot.mem_available_mib < psutil.virtual_memory().total / (1 << 20)
-    assert snapshot.load_1min >= 0
-    assert snapshot.swap_used_mib >= 0
-    (load,) = snapshot.competing
+    with detached(*BURNER) as pid:
+        taken = take_snapshot([ASR], window_s=2)
+    assert 0 < taken.mem_available_mib < psutil.virtual_memory().total / (1 << 20)
+    assert taken.load_1min >= 0
+    assert taken.swap_used_mib >= 0
+    (load,) = taken.competing
     assert (load.pid, load.service) == (pid, "ASR")
     assert load.cpu_pct > 5
 
@@ -62,20 +60,20 @@ def test_snapshots_survive_json():
 
 def test_sampler_sees_load_that_comes_up_during_the_measurement():
     with Sampler([ASR], interval_s=0.4) as sampler:
-        time.sleep(0.5)
-        with detached_burner() as pid:
-            time.sleep(1.0)
-    first, *rest = sampler.snapshots
-    assert first.competing == ()
-    assert max(load.cpu_pct for snapshot in rest for load in snapshot.competing if load.pid == pid) > 5
+        wait_for(lambda: sampler.snapshots)
+        before = len(sampler.snapshots)
+        with detached(*BURNER) as pid:
+            wait_for(lambda: any(share > 5 for share in shares_of(pid, sampler)))
+    assert all(snapshot.competing == () for snapshot in sampler.snapshots[:before])
     gaps = [later.at - earlier.at for earlier, later in zip(sampler.snapshots, sampler.snapshots[1:], strict=False)]
     assert all(gap.total_seconds() > 0 for gap in gaps)
 
 
-def test_sampler_takes_a_last_sample_of_a_short_block():
+def test_sampler_takes_a_last_sample_of_a_short_block_but_not_of_one_too_short(monkeypatch):
     with Sampler([], interval_s=60) as sampler:
         time.sleep(0.25)
     assert len(sampler.snapshots) == 1
+    monkeypatch.setattr(snapshots, "_SHORTEST_WINDOW_S", 60)  # however long this machine takes for nothing
     with Sampler([], interval_s=60) as sampler:
         pass
     assert sampler.snapshots == ()
