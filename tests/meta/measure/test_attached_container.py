@@ -20,7 +20,7 @@ from fixtures.measure.attached_candidate import not_the_candidate
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
-PORT = 18900
+PORT = 21520
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ class Machine:
             (copied(folder / "engine") / "libggml-base.so").resolve(),
             Path(shutil.copy(model(), folder / "own.gguf")),
         )
-        self.host = Host(folder, 18680, {"clean": {}}, recipe="path", engine=as_engine(folder / "engine"))
+        self.host = Host(folder, 21320, {"clean": {}}, recipe="path", engine=as_engine(folder / "engine"))
         files = f'target = {{ kind = "file", path = "{self.model}", sha256 = "{content_sha256(self.model)}" }}'
         self.host.files = {"clean": (files, "completion")}
         self.host.write()

@@ -63,11 +63,11 @@ def asked(folder, port, candidates, *, launch="", env=None):
 def signed(tmp_path_factory):
     """Each row's session: those that differ in their candidate share one."""
     others = {fault.id: fault.plant["candidate"] for fault in ROWS if "gpu" not in fault.plant}
-    found = dict.fromkeys(["clean", *others], asked(tmp_path_factory.mktemp("attach"), 18800, {"clean": {}} | others))
+    found = dict.fromkeys(["clean", *others], asked(tmp_path_factory.mktemp("attach"), 21400, {"clean": {}} | others))
     for fault in ROWS:
         if "gpu" in fault.plant:
             folder = tmp_path_factory.mktemp(fault.id)
-            found[fault.id] = asked(folder, 18840, {"clean": {}}, launch="gpu_layers = 99", env=gpu_that_lists(folder, {"*": None}))
+            found[fault.id] = asked(folder, 21440, {"clean": {}}, launch="gpu_layers = 99", env=gpu_that_lists(folder, {"*": None}))
     return found
 
 

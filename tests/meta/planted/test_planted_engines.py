@@ -38,7 +38,7 @@ ENGINES = {
 
 
 def run(folder, engine, given, *args, status):
-    host = Host(folder, 18620, {"clean": given}, recipe="path", engine=engine, requests=4, max_tokens=48)
+    host = Host(folder, 21280, {"clean": given}, recipe="path", engine=engine, requests=4, max_tokens=48)
     host.references = {"clean": reference({})} if "ppl" in given else {}
     return host.write().run(*args, status=status)
 

@@ -22,7 +22,7 @@ HELD_MIB = 500.0
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
-    host = Host(folder, 18500, by_id("gpu"), launch="gpu_layers = 99").with_launcher(ROWS, ON_GPU).write()
+    host = Host(folder, 21200, by_id("gpu"), launch="gpu_layers = 99").with_launcher(ROWS, ON_GPU).write()
     told = {str(host.test_port(row.id)): row.plant["held_mib"] or None for row in ROWS if "held_mib" in row.plant}
     return host.run("--signoff", env=gpu_that_lists(folder, {"*": HELD_MIB} | told), status=(1,))
 

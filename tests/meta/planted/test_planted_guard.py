@@ -18,7 +18,7 @@ HELD = {"flock": FLOCK, "posix": POSIX, "ofd": OFD}
 
 def run(folder, fault=None):
     """What a session over the KV gates finds; with the pid of its neighbour."""
-    plant, host = fault.plant if fault else {}, Host(folder, 18560, {"clean": {}}).write()
+    plant, host = fault.plant if fault else {}, Host(folder, 21240, {"clean": {}}).write()
     text = host.file.read_text()
     for line in filter(None, [plant.get("guard")]):
         text, replaced = re.subn(rf"(?m)^{line.partition(' ')[0]} = .*$", lambda _, line=line: line, text)

@@ -25,7 +25,7 @@ def signed(tmp_path_factory):
     executable(folder / "bin" / "podman", PODMAN.replace("SERVER", str(server())))
     executable(folder / "engine" / "llama-server", TESTED.format(podman=folder / "bin" / "podman", digest=DIGEST))
     engine = as_engine(folder / "engine")
-    host = Host(folder, 18860, {"right": {}, "another-image": {}}, recipe="path", engine=engine, installed=True)
+    host = Host(folder, 21480, {"right": {}, "another-image": {}}, recipe="path", engine=engine, installed=True)
     installer = Installer(host.write())
     for candidate, digest in (("right", DIGEST), ("another-image", OTHER)):
         podman = f"/usr/bin/podman run --rm --network=host -v /:/ ghcr.io/x/llama@{digest}"

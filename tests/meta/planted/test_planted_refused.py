@@ -13,7 +13,7 @@ SIGNED = {"candidate": "clean", "reason": "it failed once in the spring", "who":
 
 @pytest.mark.parametrize("fault", ROWS, ids=[fault.id for fault in ROWS])
 def test_caught(tmp_path, fault):
-    host, waivers = Host(tmp_path, 18740, {"clean": {}}).write(), tmp_path / "waivers.toml"
+    host, waivers = Host(tmp_path, 21360, {"clean": {}}).write(), tmp_path / "waivers.toml"
     host.file.write_text(host.file.read_text() + "".join(f"\n[tiers]\n{line}\n" for line in [fault.plant.get("tiers")] if line))
     entry = "\n".join(f'{key} = "{value}"' for key, value in (SIGNED | fault.plant.get("waiver", {})).items())
     waivers.write_text("schema = 1\n" + (f"[[waiver]]\n{entry}\n" if "waiver" in fault.plant else ""))

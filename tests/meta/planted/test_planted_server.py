@@ -18,7 +18,7 @@ CLEAN = [(run, name) for run in RUNS for name in by_id(run) if name not in {faul
 def signed(tmp_path_factory):
     """The session of each run. Scripted twins say one text again and again, so that ngram-mod learns it over several requests."""
     plans = {"server": {}, "drafters": {"requests": 4, "max_tokens": 48}}
-    return {run: sign_off(tmp_path_factory.mktemp(run), run, 18200 + 60 * number, **plans[run]) for number, run in enumerate(RUNS)}
+    return {run: sign_off(tmp_path_factory.mktemp(run), run, 21000 + 60 * number, **plans[run]) for number, run in enumerate(RUNS)}
 
 
 def sign_off(folder, run, port, **plan):

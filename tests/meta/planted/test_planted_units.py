@@ -27,7 +27,7 @@ expires = "{later:%Y-%m-%dT%H:%MZ}"
 def signed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("units")
     plants = {fault.id: fault.plant for fault in ROWS} | {name: row["plant"] for name, row in HONEST.items()}
-    host = Host(folder, 18350, by_id("units") | {name: {} for name in HONEST}, installed=True)
+    host = Host(folder, 21120, by_id("units") | {name: {} for name in HONEST}, installed=True)
     host.names = {name: row["unit"] for name, row in HONEST.items() if "unit" in row}
     host.names |= {name: plant["unit"] for name, plant in plants.items() if "unit" in plant}
     host.references = {name: reference(plants.get(name, {})) for name, given in host.candidates.items() if "ppl" in given}

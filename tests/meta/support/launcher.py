@@ -128,7 +128,7 @@ def _in_front(argv, faults):
     The socket stays ours, too: whoever looks finds the server's own process on its port, with its own command line but for the port.
     """
     at = argv.index("--port") + 1
-    inner = str(int(argv[at]) + 20000)
+    inner = str(int(argv[at]) + 6000)
     listener = socket.create_server(("127.0.0.1", int(argv[at])))
     listener.set_inheritable(True)
     server = os.getpid()

@@ -138,7 +138,7 @@ class Host:
         return given.format(port=self.service_port(candidate))
 
     def service_port(self, candidate):
-        return self.test_port(candidate) + 100
+        return self.test_port(candidate) + 1000
 
     def write(self):
         """Write the host file; returns itself."""
