@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -72,11 +72,23 @@ def edited(path, change):
 
 @contextmanager
 def unsealed(machine):
-    """The clean run without its verdict, as one that was cut off."""
-    verdict = machine.runs()[0] / "verdict.json"
-    away = verdict.rename(machine.reports.parent / "verdict.json")
+    """Every earlier run without its verdict, as one that was cut off."""
+    verdicts = [run / "verdict.json" for run in machine.runs()]
+    for verdict in verdicts:
+        verdict.rename(verdict.with_suffix(".away"))
     yield
-    away.rename(verdict)
+    for verdict in verdicts:
+        verdict.with_suffix(".away").rename(verdict)
+
+
+@contextmanager
+def rewritten(machine):
+    """Every ledger put right by hand; a record that was carried over stands in several."""
+    with ExitStack() as stack:
+        for run in machine.runs():
+            change = edited(run / "evidence.jsonl", lambda lines: lines.replace(b'"draft_n_accepted":', b'"draft_n_accepted": '))
+            stack.enter_context(change)
+        yield
 
 
 @contextmanager
@@ -93,9 +105,7 @@ CHANGES = {
     "variable": lambda machine: edited(
         machine.host.file, lambda text: text.replace(b"[launch]", b'env = { GGML_OF_THIS_TEST = "1" }\n[launch]')
     ),
-    "record": lambda machine: edited(
-        machine.runs()[0] / "evidence.jsonl", lambda lines: lines.replace(b'"draft_n_accepted":', b'"draft_n_accepted": ')
-    ),
+    "record": rewritten,
     "verdict": unsealed,
     "crash": crashed,  # the last one: it stays in the archive
 }
