@@ -105,3 +105,54 @@ def test_keys_are_told_to_nobody(bench):
         found = bench.found()
         assert found.differences
         assert "sk-qa" not in str(found)
+
+
+# -- what surrounds the command
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("ExecStartPre=/bin/cp /m/newer.gguf /m/target.gguf", "ExecStartPre=/bin/cp"),
+        ("ExecStartPre=-/bin/sh -c 'ln -sf /opt/new /opt/llama'", "ExecStartPre=/bin/sh"),
+        ("ExecCondition=/usr/local/bin/choose-model", "may change what it finds"),
+        ("ExecStartPre=/usr/bin/docker run --rm -v /m:/m busybox cp /m/new /m/old", "may change what it finds"),
+        ("CPUQuota=10%", "CPUQuota=10% "),
+        ("AllowedCPUs=0", "limits the server"),
+        ("MemoryHigh=1G", "limits the server"),
+        ("LimitAS=1M", "limits the server"),
+        ("RuntimeMaxSec=60", "limits the server"),
+        ("PrivateNetwork=yes", "a network of its own"),
+        ("NetworkNamespacePath=/run/netns/x", "a network of its own"),
+    ],
+)
+def test_what_makes_it_run_otherwise_is_named(bench, setting, said):
+    bench.install(bench.line(), extra=setting)
+    found = bench.found()
+    assert found.differences == []
+    assert any(said in each for each in found.hidden), found.hidden
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "ExecStartPre=/bin/sleep 5",
+        "ExecStartPre=-/usr/bin/nvidia-smi -L",
+        "ExecStartPre=-/usr/bin/docker rm -f llama",
+        "ExecStartPre=/bin/cp a b\nExecStartPre=",
+        "MemoryMax=infinity",
+        "CPUQuota=10%\nCPUQuota=",
+        "PrivateNetwork=no",
+        "NoNewPrivileges=yes",
+        "LimitMEMLOCK=infinity",
+    ],
+)
+def test_what_changes_nothing_is_no_difference(bench, setting):
+    bench.install(bench.line(), extra=setting)
+    assert same(bench.found())
+
+
+@pytest.mark.parametrize("name", ["GLIBC_TUNABLES", "VK_ICD_FILENAMES", "MKL_NUM_THREADS", "MALLOC_CONF", "ONEAPI_DEVICE_SELECTOR"])
+def test_variables_of_what_an_engine_rests_on(bench, name):
+    bench.install(bench.line(), POLICY | {name: "1"})
+    assert any(f"sets {name}=1, tested was without it" in each for each in bench.found().differences)

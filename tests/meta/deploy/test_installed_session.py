@@ -1,4 +1,5 @@
-"""Sessions as users run them: a candidate whose installed unit is another one is NOT READY, and one that has no unit is no READY one."""
+"""Sessions as users run them: faults of an installed unit fail their own gates with the line, and a chosen candidate without a unit is
+no READY one. Units that start something else: tests/meta/planted/faults.toml."""
 
 import json
 import re
@@ -112,27 +113,6 @@ def test_another_installed_unit_of_the_same_port_fails_with_its_line(installed):
     assert code == 1
     assert failing(session) == {"DEP-8"}
     assert f"llama-fallback.service asks for port {PORT + 11}, too ({fallback.name}:3)" in judged(session, "good-q8", "DEP-8")[1]
-
-
-def test_a_dropin_that_starts_something_else_is_not_ready(installed):
-    folder, host = installed
-    dropin = folder / "units" / f"{UNIT}.d" / "81-mtp.conf"
-    dropin.parent.mkdir()
-    other = "/opt/third-build/llama-server -m /models/third-model.gguf -ctk q4_0 -ctv q4_0 --port 9999"
-    dropin.write_text(f"[Service]\nEnvironment=LD_LIBRARY_PATH=/opt/third-build/lib\nExecStart=\nExecStart={other}\n")
-    try:
-        session, code = run(host, folder, "dropin", "--signoff")
-    finally:
-        dropin.unlink()
-        dropin.parent.rmdir()
-    verdict, reason = judged(session, "good-q8", "DEP-6")
-    assert code == 1
-    assert verdict == "FAIL"
-    for said in ("llama-server, which is not there", "third-model.gguf", "-ctk q4_0", "9999", "81-mtp.conf:4"):
-        assert said in reason
-    assert "/opt/third-build/llama-server" in session.record("DEP-6", "good-q8")["raw"]["differences"][0]
-    assert judged(session, "good-q8", "AUD-4")[0] == "FAIL"
-    assert status(session, "good-q8") == "NOT READY"
 
 
 def test_a_chosen_candidate_without_a_unit_is_not_ready(tmp_path):

@@ -110,6 +110,12 @@ def test_environment():
         f"GET /x?api_key={S}&n=5",
         f"ghp_{S}1234567890123456",
         f"eyJhbGciOi.{S}abcd.{S}",
+        f"Set-Cookie: session={S}; Path=/",
+        f"password: {S}",
+        f"api_key: {S}",
+        f"SSHPASS={S} ssh host",
+        f"curl -u admin:{S} http://host",
+        f"curl --user=admin:{S} http://host",
     ],
 )
 def test_text(text):

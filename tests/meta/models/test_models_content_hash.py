@@ -144,3 +144,21 @@ def test_what_was_computed_before_a_given_time_is_computed_once_more(model):
     for _ in range(2):
         content_sha256(model, lambda *call: calls.append(call), since_ns=since)
     assert len(calls) == 3, "one reading of the file"
+
+
+def test_only_the_youngest_hashes_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("fixtures.models.content_hash._KEPT", 2)
+    paths = [tmp_path / f"{number}.gguf" for number in range(3)]
+    for path in paths:
+        path.write_bytes(b"x")
+        content_sha256(path)
+    assert [read_calls(path) == [] for path in paths[1:]] == [True, True]
+    assert read_calls(paths[0]) != []
+
+
+def test_what_another_process_has_remembered_meanwhile_counts(model):
+    content_sha256(model)
+    store = cache_root() / "content-hashes.json"
+    entries = json.loads(store.read_text())
+    store.write_text(json.dumps({path: entry | {"sha256": "a" * 64} for path, entry in entries.items()}))
+    assert content_sha256(model) == "a" * 64

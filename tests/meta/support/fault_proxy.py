@@ -60,12 +60,18 @@ class Rule:
 
 
 class FaultProxy(ThreadingHTTPServer):
-    """Use as a context manager. `rule` may be changed at any time; `on_request(path)` is called before each is sent on."""
+    """Use as a context manager. `rule` may be changed at any time; `on_request(path)` is called before each is sent on.
+
+    `listener`: a socket that listens already, in place of one of its own.
+    """
 
     daemon_threads = True
 
-    def __init__(self, upstream, port=0, rule=None, on_request=lambda path: None):
-        super().__init__(("127.0.0.1", port), _Handler)
+    def __init__(self, upstream, listener=None, rule=None, on_request=lambda path: None):
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=listener is None)
+        if listener:
+            self.socket.close()
+            self.socket, self.server_address = listener, listener.getsockname()
         self.upstream, self.on_request = upstream, on_request
         self._rule, self._matched = rule, 0
         self._lock = threading.Lock()

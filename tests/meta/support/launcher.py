@@ -2,17 +2,17 @@
 
     engine = write_launcher(tmp_path / "engine", server, Faults(only="other.gguf", flags={"-ctk": "q4_0"}))
 
-Probes (--help, --version) pass through. Without `rule` and `die` the process becomes the real server, so that its pid, /proc and
-socket are as they would be. With one of them it stays in front of the server as a FaultProxy on its port; then /proc shows the
-launcher, and the gates that compare its command line (DEP-2, DEP-3) are not for such a run.
+Probes (--help, --version) pass through. The process becomes the real server, so that its pid, /proc and socket are as they would
+be; with `rule`, `die` or `late` a child of it is a FaultProxy on its port, and it listens on another one.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
 import re
 import signal
-import subprocess
+import socket
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ if __name__ == "__main__":
     from fault_proxy import FaultProxy, Rule
 else:
     from support.fault_proxy import FaultProxy, Rule
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Death:
 class Faults:
     """What the launcher does otherwise, for launches with `only` in their command line.
 
-    `flags`: flag -> other value; "" adds a flag without value, None removes flag and value. `env`: variables to set.
+    `flags`: flag -> other value; "" adds a flag without value, None removes flag and value. `env`: variables to set, or with None to drop.
     `log`: (regular expression, replacement), applied to each line of the output. `says`: lines before the server's own.
     `ends`: with that signal after `says`, in place of the server. `instead`: a program that runs in place of the server.
     `rule`: how answers are falsified. `late`: (path, number, line) to say at the request of that number whose path begins so.
@@ -120,11 +122,25 @@ def _starts(path, faults):
     return [start for start in waited if path.startswith(start)]
 
 
-def _in_front(server, argv, faults):
-    """Start the server on another port, and answer on its own: passing on, falsifying, dying."""
+def _in_front(argv, faults):
+    """Let a child answer on the server's port - passing on, falsifying, killing - and return the command of a server on another one.
+
+    The socket stays ours, too: whoever looks finds the server's own process on its port, with its own command line but for the port.
+    """
     at = argv.index("--port") + 1
-    port, inner = int(argv[at]), int(argv[at]) + 20000
-    child = subprocess.Popen([server, *argv[:at], str(inner), *argv[at + 1 :]])
+    inner = str(int(argv[at]) + 6000)
+    listener = socket.create_server(("127.0.0.1", int(argv[at])))
+    listener.set_inheritable(True)
+    server = os.getpid()
+    if not os.fork():
+        _answer(listener, int(inner), server, faults)
+    listener.detach()  # open for as long as the server lives
+    return [*argv[:at], inner, *argv[at + 1 :]]
+
+
+def _answer(listener, inner, server, faults):
+    """Stand before the server of that pid until it is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     seen = []
 
     def on_request(path):
@@ -133,19 +149,11 @@ def _in_front(server, argv, faults):
         _say(*(line for start, number, line in faults.late if nth.get(start) == number))
         if faults.die and nth.get(faults.die.path) == faults.die.request:
             _say(*faults.die.says)
-            child.kill()
-            os.kill(os.getpid(), faults.die.by)
+            os.kill(server, faults.die.by)
+            threading.Event().wait()  # as the server's own: its connection closes when it is gone
 
-    def stop(*_):
-        child.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
-    with FaultProxy(inner, port, faults.rule, on_request):
-        ended = threading.Event()
-        threading.Thread(target=lambda: (child.wait(), ended.set()), daemon=True).start()
-        while not ended.wait(0.2):
-            pass
-    sys.exit(max(child.returncode, 0))
+    with FaultProxy(inner, listener, faults.rule, on_request):
+        threading.Event().wait()
 
 
 def main():
@@ -163,10 +171,13 @@ def main():
         os.kill(os.getpid(), faults.ends)
     if faults.instead:
         os.execvp(faults.instead[0], faults.instead)  # noqa: S606 - no shell is the point
-    os.environ.update(faults.env)
+    for name, value in faults.env.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
     argv = _edited(argv, faults.flags)
     if faults.rule or faults.die or faults.late:
-        _in_front(server, argv, faults)
+        argv = _in_front(argv, faults)
     os.execv(server, [server, *argv])  # noqa: S606 - no shell is the point
 
 
