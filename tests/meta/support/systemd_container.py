@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def booted(bind, *, shown=(), alone=False):
     command += ["--private-network"] if alone else []
     with (bind / "console.log").open("wb") as console:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+    container = None
     try:
         container = Container(_leader(process, bind / "console.log"))
         _wait_until_up(container)
@@ -70,6 +72,10 @@ def booted(bind, *, shown=(), alone=False):
         process.wait(_BOOT_S)
     finally:
         if process.poll() is None:
+            if container:  # all its processes end with it; they would outlive systemd-nspawn
+                os.kill(container.leader, signal.SIGKILL)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_ASK_S)
             process.kill()
             process.wait()
 
