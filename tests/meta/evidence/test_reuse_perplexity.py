@@ -21,8 +21,10 @@ context = 128
 [units]"""
 LIMIT = """
 [candidates.limits.ppl]
-reference = 1e6
-kind = "at_most"
+reference = 40.0
+tolerance = 100.0
+relative = true
+kind = "equal"
 unit = "PPL"
 source = "meta test"
 engine = "{engine}"
