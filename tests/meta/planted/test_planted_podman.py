@@ -28,7 +28,7 @@ def signed(tmp_path_factory):
     host = Host(folder, 21480, {"right": {}, "another-image": {}}, recipe="path", engine=engine, installed=True)
     installer = Installer(host.write())
     for candidate, digest in (("right", DIGEST), ("another-image", OTHER)):
-        podman = f"/usr/bin/podman run --rm --network=host -v /:/ ghcr.io/x/llama@{digest}"
+        podman = f"{folder / 'bin' / 'podman'} run --rm --network=host -v /:/ ghcr.io/x/llama@{digest}"
         installer.install(candidate, {"replace": [["{server}", podman]]})
     return host.run("--signoff")
 

@@ -1,5 +1,6 @@
 """Installed units of planted candidates: each as it is rendered, and then as its row says. Words: tests/meta/planted/faults.toml."""
 
+import json
 import os
 import pwd
 
@@ -9,7 +10,17 @@ from fixtures.measure.units import rendered_unit
 from llama_build import EngineRequest, build_engine
 from support.launches import subject_of
 
-REFERENCE = {"reference": 1e6, "kind": "at_most", "unit": "PPL", "source": "meta test", "backend": "cpu", "chunks": 1, "context": 128}
+REFERENCE = {
+    "reference": 100.0,
+    "tolerance": 100.0,
+    "relative": True,
+    "kind": "equal",
+    "unit": "PPL",
+    "source": "meta test",
+    "backend": "cpu",
+    "chunks": 1,
+    "context": 128,
+}
 
 
 class Installer:
@@ -78,6 +89,4 @@ def reference(plant):
         "corpus_sha256": corpus_sha256("readiness-bilingual"),
     }
     values = REFERENCE | taken | plant.get("reference", {})
-    return "[candidates.limits.ppl]\n" + "\n".join(
-        f"{key} = {value!r}" if isinstance(value, float | int) else f'{key} = "{value}"' for key, value in values.items()
-    )
+    return "[candidates.limits.ppl]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
