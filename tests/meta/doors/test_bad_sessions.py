@@ -16,6 +16,7 @@ from support.child_session import LEAN
 from support.places import ROOT
 
 from fixtures.catalog.load import CATALOG
+from fixtures.models.cache import cache_root
 
 pytestmark = pytest.mark.runtime
 
@@ -110,7 +111,11 @@ def session(place, name, case, more=()):
     if not any(arg.startswith("--reports") for arg in filled):
         filled.append(f"--reports={place / 'reports' / re.sub('[^a-z]+', '-', name)}")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "READINESS_"))}
-    env = clean | {"XDG_CONFIG_HOME": str(place / "none")} | {key: value.replace("HERE", str(place)) for key, value in case.env.items()}
+    env = (
+        clean
+        | {"XDG_CONFIG_HOME": str(place / "none"), "XDG_CACHE_HOME": str(cache_root().parent)}
+        | {key: value.replace("HERE", str(place)) for key, value in case.env.items()}
+    )
     command = [sys.executable, "-m", "pytest", *LEAN, *filled, *more]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, errors="replace", timeout=300, check=False)
 

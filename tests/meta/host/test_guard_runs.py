@@ -80,13 +80,11 @@ def test_attached_server_does_not_block_its_own_gates(tmp_path):
 
 
 def test_launch_that_does_not_fit_is_blocked_with_the_sum_and_nothing_is_started(tmp_path):
-    session = run(tmp_path, 18486, "-m", "kv or coherence", reserve="900000000.0")
+    session = run(tmp_path, 18486, "-m", "kv or coherence", reserve="16000000.0")
     for requirement in ("KV-1", "COH-1"):
         record = session.record(requirement, "good-q8")
         assert record["status"] == "blocked"
-        said = (
-            r"good-q8/\w+ needs \d+ MiB \(weights \d+ \+ KV cache \d+ \+ compute \(estimate\) \d+ \+ reserve 900000000\), and \d+ MiB are"
-        )
+        said = r"good-q8/\w+ needs \d+ MiB \(weights \d+ \+ KV cache \d+ \+ compute \(estimate\) \d+ \+ reserve 16000000\), and \d+ MiB are"
         assert re.search(said, record["reason"])
     assert (session.status, session.own_launches()) == (75, [])
 
