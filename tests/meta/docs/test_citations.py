@@ -4,6 +4,7 @@ import re
 
 import pytest
 from support.citations import MARKS, Repository, anchors_of, texts, wrong_citations
+from support.places import ROOT
 
 from fixtures.catalog.load import load_requirements
 
@@ -60,7 +61,7 @@ def test_files_that_plant_requirements_still_do(pages, repository):
         ("fixtures/measure/kv.py", "# as FACTS.md says", "FACTS.md is outside this repository"),
         ("fixtures/plugins/settle.py", "# End the test as DESIGN says", "DESIGN is outside this repository"),
         ("README.md", "see ../shared/inputs", "../shared/ is outside this repository"),
-        ("llama_build/pinned.toml", "# /work/shared/notes.txt", "/work/shared is outside this repository"),
+        ("llama_build/pinned.toml", f"# {ROOT}/notes.txt", f"{ROOT} is outside this repository"),
     ],
 )
 def test_goes_red(repository, path, text, said):
@@ -76,7 +77,7 @@ def test_goes_red(repository, path, text, said):
         ("docs/facts.md", "[up](../ARCHITECTURE.md#flow), [here](#geometry), [folder](../prompts)"),
         ("fixtures/report/write.py", 'folder.write("summary.md", text)  # into reports/<run>/summary.md'),
         ("fixtures/models/gguf_header.py", "Format: https://example.org/shared/docs/NONE.md#none"),
-        ("tests/meta/doctor/test_doctor.py", 'models = ["/opt/shared/models", "/work/models"]'),
+        ("tests/meta/doctor/test_doctor.py", 'models = ["/opt/shared/models", "/srv/models"]'),
         ("tests/meta/engine/test_dialect.py", "FACTS = {}  # UTF-8, SHA-256, _MOST_ARTEFACTS"),
     ],
 )

@@ -18,7 +18,7 @@ _HEADING = re.compile(r"#{1,6} +(.+)")
 _OUTSIDE = {
     re.compile(r"\bFACTS(?:\.md|\s+sections?)\b"): "its facts are in docs/facts.md",
     re.compile(r"\b(?:DESIGN|ROADMAP)\b"): "its architecture is in ARCHITECTURE.md",
-    re.compile(r"(?<![\w/-])(?:\.\./)*shared/|/work/(?:main|shared)\b"): "a reader has this repository alone",
+    re.compile(rf"(?<![\w/-])(?:\.\./)*shared/|{re.escape(str(ROOT))}\b"): "a reader has this repository alone",
 }
 
 
