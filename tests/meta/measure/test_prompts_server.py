@@ -1,9 +1,9 @@
 """The prompts on a real server: the small models pass them while drafting, under the roughest KV type that owes them."""
 
-import socket
 from contextlib import contextmanager
 
 import pytest
+from support.free_port import free_port
 
 from fixtures.engine.client import LlamaClient
 from fixtures.engine.last_words import tail
@@ -24,9 +24,7 @@ MAX_TOKENS = 64
 def served(model, kv, log):
     """A server with the local stand-ins' drafting. One thread: spinning threads crawl on a busy machine."""
     engine, path = build_engine(EngineRequest.named("pinned+tbq")), ensure_registry_model(model)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     drafting = ["--spec-type", "ngram-mod", "--spec-ngram-mod-n-match", "8", "--spec-ngram-mod-n-min", "4", "--spec-ngram-mod-n-max", "16"]
     flags = ["-c", "8192", "-np", "1", "-fa", "on", "-fit", "off", "-t", "1", "-ctk", kv, "-ctv", kv, "--jinja"]
     argv = [str(engine.server), "-m", str(path), "--host", "127.0.0.1", "--port", str(port), *flags, *drafting]

@@ -1,11 +1,11 @@
 """Twins and KV maths against a real llama-server: what was computed is what it allocates, what was scripted is what it says."""
 
 import re
-import socket
 from contextlib import contextmanager
 
 import psutil
 import pytest
+from support.free_port import free_port
 
 from fixtures.engine.client import LlamaClient
 from fixtures.engine.last_words import tail
@@ -37,9 +37,7 @@ def serve(program, tmp_path):
 
     @contextmanager
     def _serve(*flags):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         log = tmp_path / "server.log"
         # one thread: the twins are tiny, and spinning threads crawl on a busy machine
         common = ["--host", "127.0.0.1", "--port", str(port), "-lv", "4", "-fit", "off", "-fa", "on", "--no-webui", "-t", "1"]

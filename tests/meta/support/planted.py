@@ -11,6 +11,7 @@ from fixtures.evidence.obtain import Obtainer
 from fixtures.models.host_models import HostModels
 from llama_build import EngineRequest, build_engine
 from support.evidence_samples import REQUIREMENTS, judged
+from support.free_port import free_port
 from support.launcher import write_launcher
 from support.launches import quiet
 
@@ -62,7 +63,14 @@ def planted(folder, faults=None, *, host="local", **launch):
     if faults is not None:
         write_launcher(folder / "engine", server, faults)
         engine = engine.model_copy(update={"recipe": "path", "path": str(folder / "engine"), "commit": "0c1e57098bba"})
-    changed = known.model_copy(update={"engine": engine, "launch": known.launch.model_copy(update=launch)})
+    port = free_port()  # one server at a time, but another worker may run those of the host
+    changed = known.model_copy(
+        update={
+            "engine": engine,
+            "launch": known.launch.model_copy(update=launch),
+            "candidates": tuple(candidate.model_copy(update={"test_port": port}) for candidate in known.candidates),
+        }
+    )
     logs = folder / "logs"
     logs.mkdir()
     launches = []
