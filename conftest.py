@@ -4,6 +4,7 @@ pytest_plugins = [
     "fixtures.plugins.options",
     "fixtures.plugins.doctor",
     "fixtures.plugins.attest",
+    "fixtures.plugins.choose",
     "fixtures.plugins.gates",
     "fixtures.plugins.session",
     "fixtures.plugins.lifecycle",

@@ -25,6 +25,8 @@ COMPOSED = (
     "banner.lead_",
     "column.",
     "coverage.",
+    "decision.criterion_",
+    "lane_fact.",
     "file.",
     "finding.",
     "headline.",
