@@ -27,3 +27,9 @@ def test_acceptance(prove):
 def test_answers(prove):
     """Each answer is read: of the length asked for, readable, in the language of its prompt. Speed alone passes garbage."""
     prove(speed.answers)
+
+
+@pytest.mark.requirement("TPS-5")
+def test_ceiling(prove):
+    """No speed is above what the memory's bandwidth allows; one far below is told with the ratio."""
+    prove(speed.ceiling)
