@@ -131,12 +131,13 @@ class Ground:
 
     def run(self, *command, **more):
         """With caches of its own: the checkout is read-only."""
-        own = {
-            "XDG_CACHE_HOME": str(self.bind / "cache"),
-            "PYTHONPYCACHEPREFIX": str(self.bind / "pyc"),
-            "XDG_STATE_HOME": str(self.bind / "state"),
-        }
-        return self.container.run(*command, env=own, **more)
+        return self.container.run(*command, env=self.own, **more)
+
+    @property
+    def own(self):
+        """Variables that lead what the suite keeps into `bind`."""
+        folders = {"XDG_CACHE_HOME": "cache", "PYTHONPYCACHEPREFIX": "pyc", "XDG_STATE_HOME": "state"}
+        return {name: str(self.bind / folder) for name, folder in folders.items()}
 
     @property
     def options(self):
@@ -191,6 +192,10 @@ class Ground:
 
     def pid(self, unit):
         return int(self.systemctl("show", unit, "--property=MainPID", "--value"))
+
+    def journal(self, unit):
+        """What a unit has said."""
+        return self.container.ask("journalctl", "--quiet", "-o", "cat", f"--unit={unit}")
 
     def write(self, place, text):
         """A file of the container."""
