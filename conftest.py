@@ -5,6 +5,7 @@ pytest_plugins = [
     "fixtures.plugins.doctor",
     "fixtures.plugins.attest",
     "fixtures.plugins.choose",
+    "fixtures.plugins.record_reference",
     "fixtures.plugins.gates",
     "fixtures.plugins.session",
     "fixtures.plugins.lifecycle",
