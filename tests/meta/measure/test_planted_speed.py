@@ -60,7 +60,7 @@ def behind(request, tmp_path_factory):
     with planted(tmp_path_factory.mktemp(candidate)) as gates:
         server = gates.server(candidate, "production")
         port = int(server.client.base_url.rpartition(":")[2])
-        with FaultProxy(port) as proxy, LlamaClient(proxy.url, 60) as client:
+        with FaultProxy(port) as proxy, LlamaClient(proxy.url, 600) as client:
             seen, hooks = [], []
 
             def on_request(path):
