@@ -25,6 +25,7 @@ COMPOSED = (
     "banner.lead_",
     "column.",
     "coverage.",
+    "curve.",
     "decision.criterion_",
     "lane_fact.",
     "file.",
