@@ -5,7 +5,7 @@ from support.evidence_samples import GREEN, REQUIREMENTS, evidence, judged
 
 from fixtures.catalog.load import load_host
 from fixtures.catalog.reference import limit_over
-from fixtures.judge.reference import NoReferenceError, reference_of
+from fixtures.judge.reference import NoReferenceError, StaysError, reference_of
 from fixtures.records.conditions import NoiseAcceptance
 from fixtures.records.verdict import Verdict
 
@@ -102,7 +102,7 @@ def test_what_somebody_accepted_beside_noise_is_none():
 
 def test_the_first_one_stays():
     held = recorded(MIX, "26b-k3v4", taken(LANE, clean("26b-k3v4"), MIX))
-    with pytest.raises(NoReferenceError, match="50 was recorded over these prompts by Ann on 2026-11-26, and stays"):
+    with pytest.raises(StaysError, match="50 was recorded over these prompts by Ann on 2026-11-26, and stays"):
         taken(held, clean("26b-k3v4", decode_tps=49.0, ci_low_tps=48.8, ci_high_tps=49.2), MIX)
     assert taken(held, clean("26b-k3v4", prompts=THEIRS), MIX).prompts_sha256 == THEIRS
 
