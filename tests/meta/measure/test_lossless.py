@@ -95,6 +95,12 @@ def test_another_text_at_full_speed_is_red(record_of):
     assert "more; a near tie is at most 1 nats" in found.reason
 
 
+def test_right_tokens_and_another_text_are_red(record_of):
+    found = judged(record_of(Rule(RAW, values={"content": "<unused24>"})), CANDIDATE, HOST)
+    assert found.verdict is Verdict.FAIL
+    assert "answer 1 to speed-repetition has the plain arm's tokens and another text: '<unused24>' for " in found.reason
+
+
 def test_without_drafts_nothing_is_shown(record_of):
     nothing = {"timings.draft_n": None, "timings.draft_n_accepted": None}
     found = judged(record_of(Rule(RAW, values=nothing)), CANDIDATE, HOST)
