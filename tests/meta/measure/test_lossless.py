@@ -20,7 +20,7 @@ pytestmark = pytest.mark.runtime
 HOST = load_host("local")
 CANDIDATE = HOST.candidate("smollm2-135m-q8")
 RAW = "/completion"
-TOKENS = 16
+TOKENS = 24
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,7 @@ def arms(tmp_path_factory):
 def record_of(arms, monkeypatch):
     """The record of LOSS-1 with a rule for production's proxy, and one for the plain arm's."""
     monkeypatch.setattr(lossless, "_TOKENS", TOKENS)
+    monkeypatch.setattr(lossless, "_FORMS", ("speed-repetition",))
 
     def measured(of_production=None, of_plain=None):
         for proxy, rule in zip(arms, (of_production, of_plain), strict=True):
@@ -83,10 +84,10 @@ def test_a_changed_token_is_named_with_position_and_margin(record_of, after):
 
 def test_an_answer_that_ends_early_is_red(record_of, said):
     """Cut off behind a right beginning: no token of it is wrong."""
-    cut = {"tokens": said["tokens"][:9], "stop_type": "eos", "timings.draft_n_accepted": 1}
+    cut = {"tokens": said["tokens"][:16], "stop_type": "eos", "timings.draft_n_accepted": 1}
     found = judged(record_of(Rule(RAW, values=cut)), CANDIDATE, HOST)
     assert found.verdict is Verdict.FAIL
-    assert "answer 1 to speed-repetition ends after 9 tokens, where the plain arm goes on" in found.reason
+    assert "answer 1 to speed-repetition ends after 16 tokens, where the plain arm goes on" in found.reason
 
 
 def test_another_text_at_full_speed_is_red(record_of):
