@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import policies, soak, stability
+from fixtures.measure import finite, policies, soak, stability
 
 
 @pytest.mark.requirement("STA-1")
@@ -33,3 +33,9 @@ def test_soak_memory(prove):
 def test_soak_speed(prove):
     """The troughs of the time that a token takes do not rise, nor in the last quarter by itself."""
     prove(soak.speed)
+
+
+@pytest.mark.requirement("STA-6")
+def test_every_token_has_a_probability(prove):
+    """Without drafts, no log probability of the owed prompts' answers is NaN, infinite or missing."""
+    prove(finite.logprobs)

@@ -16,6 +16,13 @@ from fixtures.records.verdict import Verdict
 pytestmark = pytest.mark.runtime
 
 TWIN, CHAT = "twin42-q8", "/v1/chat"
+PATIENCE_S = 40.0  # far more than an answer takes on a machine that is busy with other things
+
+
+def with_prompt(host):
+    """The host, whose twin owes the prompt that it answers quickest."""
+    changed = [one.model_copy(update={"prompts": ("repeat_line",)}) if one.id == TWIN else one for one in host.candidates]
+    return host.model_copy(update={"candidates": tuple(changed)})
 
 
 def soaked(folder, faults, budget, *requirements, **launch):
@@ -23,6 +30,7 @@ def soaked(folder, faults, budget, *requirements, **launch):
     measures = {"STA-3": soak.survived, "STA-4": soak.memory, "STA-5": soak.speed}
     with planted(folder, faults, **launch) as gates:
         gates.obtainer.soak = parse_soak(budget) if budget else None
+        gates.obtainer.host = gates.host = with_prompt(gates.host)
         found = [gates.judge(requirement, TWIN, measures[requirement]) for requirement in requirements]
         assert len(gates.started) == (1 if budget else 0)
     return found
@@ -45,9 +53,10 @@ def test_a_segmentation_fault_is_told_with_its_signal_and_request(tmp_path):
     assert "the soak did not last: the process died (see STA-3)" in second.reason
 
 
+@pytest.mark.long
 def test_a_hang_is_no_death(tmp_path):
     stopped = Death(request=6, path=CHAT, by=signal.SIGSTOP)
-    (found,) = soaked(tmp_path, Faults(die=stopped), "24", "STA-3", request_timeout_s=20.0)
+    (found,) = soaked(tmp_path, Faults(die=stopped), "24", "STA-3", request_timeout_s=PATIENCE_S)
     assert found.verdict is Verdict.FAIL
     assert "the server hung after" in found.reason
     assert "hang: neither /slots nor /health answers within 5 s" in found.reason
@@ -56,13 +65,13 @@ def test_a_hang_is_no_death(tmp_path):
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        (Rule(CHAT, after=7, times=1, replace=("第", "弟")), "1 of 12 requests failed (1 in the last quarter); first request"),
-        (Rule(CHAT, after=4, times=1, hold=30.0), "no answer in time (ReadTimeout)"),
+        (Rule(CHAT, after=7, times=1, replace=("第", "弟")), "(0 in the last quarter); first request"),
+        pytest.param(Rule(CHAT, after=4, times=1, hold=PATIENCE_S + 5), "no answer in time (ReadTimeout)", marks=pytest.mark.long),
     ],
     ids=["corrupted", "stalled"],
 )
 def test_one_bad_request_among_many_is_caught_and_the_soak_goes_on(tmp_path, rule, said):
-    (found,) = soaked(tmp_path, Faults(rule=rule), "12", "STA-3", request_timeout_s=25.0)
+    (found,) = soaked(tmp_path, Faults(rule=rule), "12", "STA-3", request_timeout_s=PATIENCE_S)
     assert found.verdict is Verdict.FAIL
     assert "1 of 12 requests failed" in found.reason
     assert said in found.reason

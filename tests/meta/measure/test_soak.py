@@ -21,7 +21,9 @@ KINDS = {"whole", "streamed", "cut", "long", "cancelled"}
 
 
 def asked(kind, api="chat"):
-    return next(one for one in (ask(number, PROMPTS, api) for number in itertools.count()) if one.kind == kind and one.prompt == "repeat_line")
+    return next(
+        one for one in (ask(number, PROMPTS, api) for number in itertools.count()) if one.kind == kind and one.prompt == "repeat_line"
+    )
 
 
 def test_traffic_is_mixed_and_always_the_same():
