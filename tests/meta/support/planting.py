@@ -89,6 +89,8 @@ STA-3 = "not part of this test"
 STA-4 = "not part of this test"
 STA-5 = "not part of this test"
 STA-6 = "not part of this test"
+COH-5 = "not part of this test"
+COH-6 = "not part of this test"
 DEP-12 = "not part of this test"
 DEP-13 = "not part of this test"
 {exempt}
