@@ -45,7 +45,9 @@ def verdict_of(proxy, requirement, measure, rule):
     with LlamaClient(proxy.url) as client:
         server = SimpleNamespace(client=client, props=client.props(), log_name="server.log")
         models = HostModels(HOST, quiet)
-        subject = SimpleNamespace(host=HOST, candidate=CANDIDATE, case="zh_marker", models=models, server=server, attached=None)
+        subject = SimpleNamespace(
+            host=HOST, candidate=CANDIDATE, case="zh_marker", models=models, server=server, attached=None, progress=quiet
+        )
         found = measure(subject)
     record = evidence(requirement, CANDIDATE.id, found.measured, case="zh_marker", raw=found.raw)
     return judged(record, CANDIDATE, HOST)
