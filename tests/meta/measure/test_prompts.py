@@ -109,7 +109,7 @@ def test_a_set_is_the_same_with_each_seed():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ('[[categories]]\nform = "speed-chat"\n', "has 1 item"),
+        ('[[categories]]\nform = "speed-chat"\n', "a mix has two categories or more, this one 1"),
         ('[[categories]]\nform = "speed-chat"\n' * 2, "form speed-chat is two categories"),
         ('[[categories]]\nform = "speed-chat"\n[[categories]]\nform = "speed-chta"\n', "did you mean speed-chat?"),
         ('[[categories]]\nform = "speed-chat"\n[[categories]]\nform = "speed-code"\nowes = ["eagle"]\n', "owes"),

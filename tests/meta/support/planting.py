@@ -85,6 +85,8 @@ PPL-2 = "not part of this test"
 KV-2 = "not part of this test"
 COH-2 = "not part of this test"
 COH-3 = "not part of this test"
+COH-4 = "not part of this test"
+LOSS-1 = "not part of this test"
 DEP-12 = "not part of this test"
 DEP-13 = "not part of this test"
 {exempt}
