@@ -139,6 +139,21 @@ def test_the_number_shown_is_made_of_n_and_ms_by_one_formula():
     assert measured["decode_s"] == 4.0
 
 
+def test_lanes_are_compared_over_what_is_left_without_the_categories():
+    speeds = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+    requests = tuple(request for factor in (1.0, 1.1) for request in mixed(*(speed * factor for speed in speeds), each=1))
+    compared = speed_of(SpeedRun(requests, None), MIX).raw["speeds"]
+    assert max(compared) / min(compared) == pytest.approx(1.1, abs=1e-3)
+    assert np.exp(np.log(compared).mean()) == pytest.approx(speed_of(SpeedRun(requests, None), MIX).measured["decode_tps"], rel=1e-3)
+
+
+def test_what_was_left_out_is_no_part_of_the_number():
+    requests = tuple(SpeedRequest(category="repetitive-en", **at(speed)) for speed in (50.0, 10.0, 50.0, 50.0))
+    found = speed_of(SpeedRun(requests, None, excluded=(1,)), TASK)
+    assert (found.measured["decode_tps"], found.measured["requests"], found.raw["speeds"]) == (50.0, 3, [50.0] * 3)
+    assert found.raw["excluded"] == [2]
+
+
 def test_pooled_acceptance_is_not_the_mean_of_ratios():
     measured = acceptance_of(
         run({"draft_n": 100, "draft_n_accepted": 90}, {"draft_n": 10, "draft_n_accepted": 1}, {}), TASK, ("mtp",)
