@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import coherence, conversation, reasoning, recall
+from fixtures.measure import coherence, conversation, drawn, reasoning, recall
 
 
 @pytest.mark.requirement("COH-1")
@@ -21,6 +21,12 @@ def test_streamed(prove):
 def test_wherever_it_is_asked(prove):
     """Alone, cached, again, after another question, as a further turn: the same question is answered rightly each time."""
     prove(conversation.repeated)
+
+
+@pytest.mark.requirement("COH-4")
+def test_drawn(prove):
+    """Markers, lines and facts of this run's seed, which nobody could know before, are answered rightly."""
+    prove(drawn.answers)
 
 
 @pytest.mark.requirement("COH-5")

@@ -148,7 +148,7 @@ def test_speed_under_bad_conditions_is_invalid():
         Conditions(before=QUIET.before, after=loud),
     ):
         assert verdict("TPS-1", TPS, raw=SPEED_RAW, conditions=conditions).verdict is Verdict.INVALID
-    assert verdict("TPS-1", {**TPS, "cv_pct": 99.0}, raw=SPEED_RAW).verdict is Verdict.INVALID
+    assert verdict("TPS-1", {**TPS, "noise_pct": 99.0}, raw=SPEED_RAW).verdict is Verdict.INVALID
     assert NOON.tzinfo is not None
 
 

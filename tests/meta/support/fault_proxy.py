@@ -198,7 +198,7 @@ def _with_values(answer, values, new=True):
         inner, key = _place(answer, place)
         if value is None:
             inner.pop(key, None)
-        elif new or key in inner:
+        elif new or isinstance(inner, list) or key in inner:
             inner[key] = value
     return answer
 
@@ -208,4 +208,4 @@ def _place(answer, place):
     *parents, key = place.split(".")
     for parent in parents:
         answer = answer[int(parent)] if isinstance(answer, list) else answer.setdefault(parent, {})
-    return answer, key
+    return answer, int(key) if isinstance(answer, list) else key
