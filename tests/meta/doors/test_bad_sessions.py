@@ -57,6 +57,8 @@ CASES_OF = {
     "waivers: 10 GB": Case((*AUDIT, "--waivers=HERE/big.toml"), r"big\.toml: is larger than 1 MiB"),
     "import: a pipe": Case(("--host=local", "--import=HERE/pipe.toml"), r"--import: .*pipe\.toml: is a named pipe"),
     "import: not TOML": Case(("--host=local", "--import=HERE/text.toml"), r"--import: .*text\.toml: is not valid TOML"),
+    "choose: no lane": Case(("--host=twins", "--choose", "twin30=k9", "Ann: enough memory"), r'--choose: "k9" is no lane of twin30'),
+    "choose: nobody": Case(("--host=twins", "--choose", "twin30=k3v3", " : enough memory"), r"--choose: the signature .*expected"),
     "recheck: not there": Case(("--recheck=HERE/none",), r"--recheck: .* is no run folder"),
     "recheck: a pipe": Case(("--recheck=HERE/run",), r"--recheck: .*run\.json: it is a named pipe"),
     "baseline: nested": Case((*AUDIT, "--baseline=HERE/nested"), r"--baseline: .*run\.json cannot be read by this version"),

@@ -120,6 +120,10 @@ def test_a_chart_without_verdicts_says_its_numbers_in_words(lang):
     assert "v-" not in re.sub(r"lane_\w+", "", figure[0])
 
 
+def test_what_a_report_states_wrongly_is_struck_through():
+    assert "<s>1.40 GiB</s>" in five_html("en")
+
+
 def test_the_verdict_stands_before_everything_else():
     html = five_html("en")
     assert html.index('id="verdict"') < html.index('id="matrix"') < html.index('id="goal"') < html.index('id="evidence"')
