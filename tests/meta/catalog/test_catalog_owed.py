@@ -37,6 +37,7 @@ def test_applies_looks_at_role_needs_and_exemption():
         (("unit",), False),
         (("prompts",), False),
         (("gpu",), True),
+        (("chat",), True),
     ):
         assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
     assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)

@@ -74,9 +74,9 @@ def test_a_sound_pair_passes_and_its_control_is_seen(record_of, said):
 
 @pytest.mark.parametrize("after", [0, 1], ids=["every answer", "from the second on"])
 def test_a_changed_token_is_named_with_position_and_margin(record_of, after):
-    found = judged(record_of(Rule(RAW, after=after, values={"tokens.5": 500})), CANDIDATE, HOST)
+    found = judged(record_of(Rule(RAW, after=after, values={"tokens.20": 500})), CANDIDATE, HOST)
     assert found.verdict is Verdict.FAIL
-    assert f"answer {after + 1} to speed-repetition: token 500 at position 5 is " in found.reason
+    assert f"answer {after + 1} to speed-repetition: token 500 at position 20 is " in found.reason
     assert " nats behind token " in found.reason
     assert "the batch's width does not explain it" in found.reason
     assert found.measured > 1
@@ -84,7 +84,7 @@ def test_a_changed_token_is_named_with_position_and_margin(record_of, after):
 
 def test_an_answer_that_ends_early_is_red(record_of, said):
     """Cut off behind a right beginning: no token of it is wrong."""
-    cut = {"tokens": said["tokens"][:16], "stop_type": "eos", "timings.draft_n_accepted": 1}
+    cut = {"tokens": said["tokens"][:16], "stop_type": "eos"}
     found = judged(record_of(Rule(RAW, values=cut)), CANDIDATE, HOST)
     assert found.verdict is Verdict.FAIL
     assert "answer 1 to speed-repetition ends after 16 tokens, where the plain arm goes on" in found.reason

@@ -31,7 +31,7 @@ PROMPTS = load_speed_prompts("repetitive-en")
 ONE = PLAN.model_copy(update={"requests": 1, "max_requests": 1, "warmup": 0, "max_tokens": 16})
 MIX = load_speed_prompts("mix")
 NEIGHBOUR = "asr-of-planted"
-BESIDE = HOST.guard.model_copy(update={"competing": (Competing(name="asr", cmdline=NEIGHBOUR, max_cpu_pct=5.0),)})
+BESIDE = HOST.guard.model_copy(update={"competing": (Competing(name="asr", cmdline=NEIGHBOUR, max_cpu_pct=0.5),)})
 LOOSE = PLAN.model_copy(update={"max_tokens": 32, "max_cv_pct": 1000.0, "clock_gap_ms": 10_000.0})
 TRIES = 3  # the machine is shared: what is noise goes away
 
@@ -187,7 +187,7 @@ def test_a_mix_in_the_wrong_language_fails_where_another_was_asked(behind):
 
 def test_a_neighbour_that_works_throughout_voids_the_speed(behind):
     _, under = behind
-    with detached(*burner(NEIGHBOUR, 120)):
+    with detached(*burner(NEIGHBOUR, 3600)):
         said(under(LOOSE, guard=BESIDE)["TPS-1"], Verdict.INVALID, "2 of 2 requests were noisy. Request 1: asr came up", "allowed (pid")
 
 
