@@ -12,8 +12,8 @@ IDENTITY = {"engine": "e", "service": "s", "prompts": "p", "models": "m", "corpu
 
 
 def speed(tps, verdict=Verdict.PASS, **identity):
-    requests = [{"predicted_per_second": tps * factor} for factor in (0.99, 1.0, 1.01, 1.0)]
-    record = evidence("TPS-1", raw={"requests": requests}).model_copy(update={"identity": IDENTITY | identity})
+    speeds = [tps * factor for factor in (0.99, 1.0, 1.01, 1.0)]
+    record = evidence("TPS-1", raw={"speeds": speeds}).model_copy(update={"identity": IDENTITY | identity})
     return Measured(HOW["TPS-1"], record, verdict, tps)
 
 
