@@ -78,7 +78,7 @@ def test_unclear_lock_blocks():
 def test_missing_keys_block_by_name():
     block = session_block(calm(lock=None, missing_keys=("guard.lock", "guard.competing")), LIMITS)
     assert block == (
-        'missing key `guard.lock`, `guard.competing`: add `lock = "/path/to/the/lock/of/your/scripts"` below `[guard]` '
+        'missing key `guard.lock`, `guard.competing`: add `lock = "<the lock file that your scripts take>"` below `[guard]` '
         "in the overlay of host dgx, and the others likewise (`make doctor` suggests values)"
     )
 
