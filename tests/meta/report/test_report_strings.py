@@ -27,6 +27,7 @@ COMPOSED = (
     "coverage.",
     "file.",
     "finding.",
+    "goal_state.",
     "headline.",
     "language.",
     "ledger.",
