@@ -28,6 +28,22 @@ _CPU = "cortex-a76"
 _FETCH_S, _RUN_S = 600, 900
 _PLATFORMS = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 40)))
 
+# each step's seconds and status; what pip and pytest print stays readable above
+_STEPS = r"""
+step() {
+    name=$1; shift
+    begun=$(date +%s); status=0
+    "$@" || status=$?
+    echo "[step $name: status $status, $(($(date +%s) - begun)) s]"
+}
+uname -m
+python3 --version
+step setup make setup
+step static .venv/bin/python -m pytest -q -p no:hypothesispytest -m "not runtime"
+step doctor ./readiness doctor --host=dgx
+step audit ./readiness audit --host=dgx --reports=/tmp/reports
+"""
+
 # an ELF header of aarch64, as binfmt_misc is told of it; F: qemu is opened here, before the root changes
 _MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
 _MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
@@ -54,7 +70,7 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 QEMU_CPU=
 """
 
 
-def require_tools():
+def _require_tools():
     """Skips where this machine cannot emulate arm64."""
     if platform.machine() != "x86_64":
         pytest.skip("arm64 is emulated on x86_64 only")
@@ -67,8 +83,26 @@ def require_tools():
         pytest.skip("this kernel has no binfmt_misc of a user namespace's own (Linux 6.7)")
 
 
-def run_inside(version, script, work):
-    """A shell script in a fresh copy of the checkout, on an arm64 Debian with that Python, without network."""
+def check_suite(version, work):
+    """Sets the suite up from its lock on an arm64 Debian with that Python, runs what needs no engine, and tells each step's seconds."""
+    if version not in os.environ.get("READINESS_ARM64", version).split():
+        pytest.skip(f"READINESS_ARM64 asks for {os.environ['READINESS_ARM64']} only")
+    _require_tools()
+    done = _run_inside(version, work)
+    steps = {name: (int(status), int(took)) for name, status, took in re.findall(r"\[step (\w+): status (\d+), (\d+) s\]", done.stdout)}
+    print(f"Python {version} on aarch64: {steps}")
+    assert done.stdout.startswith(f"aarch64\nPython {version}."), done.stdout[-3000:]
+    assert {name: status for name, (status, _) in steps.items()} == {"setup": 0, "static": 0, "doctor": 0, "audit": 75}, done.stdout[-6000:]
+    assert "Traceback" not in done.stdout
+    passed, took = re.search(r"(\d+) passed[^\n]* in ([\d.]+)s", done.stdout).groups()
+    print(f"{passed} static gates in {took} s")
+    assert int(passed) >= 90, "the static gates of all shipped hosts"
+    assert "# What the overlay of host dgx" in done.stdout
+    assert re.search(r"\$ pytest --host dgx --reports=/tmp/reports -m audit", done.stdout), "the next step, to be copied"
+
+
+def _run_inside(version, work):
+    """The steps in a fresh copy of the checkout, on an arm64 Debian with that Python, without network."""
     env = os.environ | {
         "TREE": str(_tree(PYTHONS[version])),
         "WHEELS": str(wheels(version)),
@@ -76,7 +110,7 @@ def run_inside(version, script, work):
         "SUITE": str(ROOT),
         "BINFMT": f":llama-arm64:M::{_MAGIC}:{_MASK}:{shutil.which('qemu-aarch64')}:OCF",
         "CPU": _CPU,
-        "INSIDE": script,
+        "INSIDE": _STEPS,
     }
     command = ["unshare", "-r", "-m", "-n", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", _ENTER]
     return subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_RUN_S, check=False)
