@@ -20,7 +20,7 @@ from fixtures.models.twins.gemma4 import write_keys
 
 _MODEL = "gemma4-31b"
 _VOCABULARY = 262_144
-_HIDDEN = 5376
+_HIDDEN, _FFN = 5376, 21504
 _FILE_BYTES = 19 * 2**30
 _TENSORS_A_LAYER = 14
 
@@ -56,7 +56,7 @@ def _write_sparse(path: Path) -> None:
     if not isinstance(shape, Gemma4Shape):
         raise TypeError(f"{_MODEL} is no Gemma 4")
     writer = gguf.GGUFWriter(None, shape.architecture)
-    write_keys(writer, _MODEL, shape, shape.swa_pattern, shape.shared_kv_layers, _HIDDEN)
+    write_keys(writer, _MODEL, shape, shape.swa_pattern, shape.shared_kv_layers, _HIDDEN, _FFN)
     writer.add_tokenizer_model("llama")
     writer.add_token_list([f"token {number}" for number in range(_VOCABULARY)])
     writer.add_token_scores([0.0] * _VOCABULARY)

@@ -6,21 +6,13 @@ from pathlib import Path
 
 import pytest
 from support import child_session
+from support.signed_entries import READING
 
 from fixtures.catalog.attested import load_attested
 from fixtures.catalog.errors import CatalogError
 from fixtures.catalog.load import load_host, load_requirements
 
 AS_OF = datetime(2026, 11, 24, tzinfo=UTC)
-READING = {
-    "requirement": "PPL-1",
-    "candidate": "31b-k3v3",
-    "value": 30.2595,
-    "unit": "PPL",
-    "source": "readiness report, Candidate Final Readiness",
-    "date": "2026-05-14",
-    "who": "owner",
-}
 
 
 def write(folder, *readings):

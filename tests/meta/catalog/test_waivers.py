@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from support.evidence_samples import COH, GREEN, evidence
+from support.signed_entries import WAIVER
 from support.signoff_samples import HOST, REQUIREMENTS, all_green, run
 
 from fixtures.catalog.errors import CatalogError
@@ -13,15 +14,6 @@ from fixtures.records.evidence import EvidenceStatus
 from fixtures.records.verdict import Judgement, SignOff, Verdict
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-GOOD = {
-    "requirement": "KV-1",
-    "candidate": "twin42-q8",
-    "reason": "the figure is off by design in this test",
-    "who": "Ann",
-    "date": "2026-11-20",
-    "expires": "2026-12-20T00:00:00Z",
-}
 
 
 def write(tmp_path, *entries, head="schema = 1\n"):
@@ -40,7 +32,7 @@ def load(tmp_path, *entries):
 
 
 def test_a_good_one_loads(tmp_path):
-    (waiver,) = load(tmp_path, GOOD)
+    (waiver,) = load(tmp_path, WAIVER)
     assert waiver.waives == ("FAIL",)
     assert waiver.signature.startswith("waiver by Ann of 2026-11-20, until 2026-12-20T00:00:00Z: ")
 
@@ -68,7 +60,7 @@ def test_a_good_one_loads(tmp_path):
 )
 def test_bad_ones_are_one_message(tmp_path, change, said):
     with pytest.raises(CatalogError) as error:
-        load(tmp_path, GOOD | change)
+        load(tmp_path, WAIVER | change)
     assert said in str(error.value)
     assert "waivers.toml" in str(error.value)
     assert "\n" not in str(error.value)
@@ -76,7 +68,7 @@ def test_bad_ones_are_one_message(tmp_path, change, said):
 
 def test_doubled(tmp_path):
     with pytest.raises(CatalogError, match="an earlier entry waives already"):
-        load(tmp_path, GOOD, GOOD)
+        load(tmp_path, WAIVER, WAIVER)
 
 
 def test_file_stands_beside_the_overlay(tmp_path):
@@ -84,7 +76,7 @@ def test_file_stands_beside_the_overlay(tmp_path):
 
 
 def test_only_named_verdicts_are_waived(tmp_path):
-    (waiver,) = load(tmp_path, GOOD)
+    (waiver,) = load(tmp_path, WAIVER)
     for verdict in (Verdict.INVALID, Verdict.BLOCKED):
         assert apply_waiver(Judgement(verdict=verdict, reason="x"), waiver).verdict is verdict
     waived = apply_waiver(Judgement(verdict=Verdict.FAIL, reason="too big"), waiver)
@@ -94,7 +86,7 @@ def test_only_named_verdicts_are_waived(tmp_path):
 
 
 def test_one_that_is_not_needed_any_more_fails(tmp_path):
-    (waiver,) = load(tmp_path, GOOD)
+    (waiver,) = load(tmp_path, WAIVER)
     found = apply_waiver(Judgement(verdict=Verdict.PASS, reason="fine"), waiver)
     assert found.verdict is Verdict.FAIL
     assert "no longer needed: remove it" in found.reason
@@ -102,7 +94,7 @@ def test_one_that_is_not_needed_any_more_fails(tmp_path):
 
 def test_signoff_with_a_waived_gate_is_ready_and_counts_it(tmp_path):
     bad = evidence("COH-1", "twin42-q8", COH | {"text_ok": False}, case="zh_marker", raw=GREEN["COH-1"][1])
-    waivers = load(tmp_path, GOOD | {"requirement": "COH-1", "case": "zh_marker"})
+    waivers = load(tmp_path, WAIVER | {"requirement": "COH-1", "case": "zh_marker"})
     verdict = run(all_green({("COH-1", "twin42-q8", "zh_marker"): bad}), waivers=waivers)
     assert (verdict.master, verdict.coverage.waived, verdict.coverage.failed) == (SignOff.READY, 1, 0)
     assert run(all_green({("COH-1", "twin42-q8", "zh_marker"): bad})).master is SignOff.NOT_READY
@@ -110,5 +102,5 @@ def test_signoff_with_a_waived_gate_is_ready_and_counts_it(tmp_path):
 
 def test_blocked_is_not_waived_by_a_waiver_for_failures(tmp_path):
     blocked = evidence("KV-1", "twin42-q8", GREEN["KV-1"][0], status=EvidenceStatus.BLOCKED, reason="lock")
-    verdict = run(all_green({("KV-1", "twin42-q8", ""): blocked}), waivers=load(tmp_path, GOOD))
+    verdict = run(all_green({("KV-1", "twin42-q8", ""): blocked}), waivers=load(tmp_path, WAIVER))
     assert verdict.master is SignOff.INCOMPLETE

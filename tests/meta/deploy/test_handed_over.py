@@ -5,7 +5,7 @@ import pytest
 from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
 from fixtures.deploy.errors import DeployError
-from fixtures.deploy.handed_over import FilesDiffer, NoPlaceForFiles, install_commands, timer_command, write_files
+from fixtures.deploy.handed_over import FilesDiffer, NoPlaceForFiles, install_commands, no_health_client, timer_command, write_files
 from fixtures.deploy.watch_units import render_watch
 
 FILES = {"a.service": "[Service]\nExecStart=/bin/true\n", "b.timer": "[Timer]\nOnBootSec=1\n"}
@@ -65,3 +65,13 @@ def test_the_watch_of_a_user_needs_no_privilege(tmp_path):
 def test_a_checkout_that_systemd_cannot_start_from_is_told(tmp_path):
     with pytest.raises(DeployError, match="takes no quotes"):
         render_watch(load_host("local", bare=True), tmp_path / 'a"b' / "readiness", [], [])
+
+
+def test_a_machine_without_the_program_that_asks_for_health_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (line,) = no_health_client()
+    assert line.startswith("curl is not on this machine")
+    program = tmp_path / "curl"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert not list(no_health_client())

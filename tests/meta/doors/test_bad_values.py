@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from support.bad_input import refusal
+from support.signed_entries import READING, WAIVER
 
 from fixtures.catalog.attested import load_attested
 from fixtures.catalog.errors import CatalogError
@@ -99,14 +100,6 @@ OVERLAY = {
     "weights of a type": ("[engine.dialect.kv_bpw]\nq9 = 1e30\n", r"expected at most 32"),
 }
 
-WAIVER = {
-    "requirement": "KV-1",
-    "candidate": "twin42-q8",
-    "reason": "the figure is off by design in this test",
-    "who": "Ann",
-    "date": "2026-11-20",
-    "expires": "2026-12-20T00:00:00Z",
-}
 WAIVERS = {
     "a blank name": ({"who": " "}, r"line 6: `waiver\[0\]\.who` is .*must hold a word"),
     "a name of no width": ({"who": "\u200b"}, r"`waiver\[0\]\.who` is .*must not hold U\+200B, which nobody sees"),
@@ -122,15 +115,6 @@ WAIVERS = {
     "an hour that is none": ({"expires": "2026-12-20T25:00:00Z"}, r"is no moment of the calendar"),
 }
 
-READING = {
-    "requirement": "PPL-1",
-    "candidate": "31b-k3v3",
-    "value": 30.2595,
-    "unit": "PPL",
-    "source": "readiness report, Candidate Final Readiness",
-    "date": "2026-05-14",
-    "who": "owner",
-}
 IMPORTS = {
     "a blank name": ({"who": " "}, r"`attested\[0\]\.who` is .*must hold a word"),
     "a name of no width": ({"who": "\u200b"}, r"`attested\[0\]\.who` .*U\+200B"),

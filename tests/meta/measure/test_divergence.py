@@ -53,6 +53,7 @@ def run(tmp_path, port, lane, reference, *args):
 
 
 @pytest.mark.runtime
+@pytest.mark.long
 def test_f16_is_its_own_control(tmp_path):
     session, status = run(tmp_path, 18660, "f16", 0.0001)
     assert status == 0, session.output

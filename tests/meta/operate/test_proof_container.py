@@ -9,6 +9,8 @@ from support.deploy_ground import APPROVE, ENGINE, FALLBACK, GOOD, GOOD_PORT, OT
 from support.places import ROOT
 from support.systemd_container import booted
 
+from fixtures.deploy.watch_units import WATCH
+
 pytestmark = [pytest.mark.long, pytest.mark.runtime]
 
 KILL = ("--kill-main", "Ann: a meta test kills it")
@@ -255,6 +257,23 @@ def test_it_holds_again_and_every_look_is_on_record(signed_off):
     assert says(signed_off.readiness("watch"), DONE, " HOLDS\n")
     looks = [json.loads(line) for line in (signed_off.reports / "watch-ground.jsonl").read_text().splitlines()]
     assert [look["holds"] for look in looks] == [True, False, False, False, True]
+
+
+def test_the_rendered_service_looks_by_itself(signed_off):
+    """As the host's user and locked in, as `render-units` has written it: it says the same, and drift is a failed unit."""
+    service = f"{WATCH}.service"
+    signed_off.write(f"{UNITS}/{service}", (signed_off.bind / "rendered" / service).read_text())
+    signed_off.dropin(service, "\n".join(f"Environment={name}={value}" for name, value in signed_off.own.items()))
+    signed_off.container.ask("chown", "-R", "llama", str(signed_off.bind))
+    signed_off.container.ask("chmod", "711", "/root")  # the Python of this machine may be below it
+    assert signed_off.container.run("systemctl", "start", service).returncode == 0, signed_off.journal(service)
+    assert " HOLDS" in signed_off.journal(service)
+    signed_off.dropin(GOOD, "Environment=GGML_CUDA_FORCE_MMQ=1")
+    failed = signed_off.container.run("systemctl", "start", service)
+    signed_off.without_dropin(GOOD)
+    assert failed.returncode != 0
+    assert "NO LONGER HOLDS since" in signed_off.journal(service)
+    assert signed_off.state(service) == "failed"
 
 
 # -- nothing else was touched

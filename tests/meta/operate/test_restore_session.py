@@ -94,6 +94,7 @@ def test_a_fallback_that_is_not_the_backed_up_one_is_seen(changed):
     assert "is not as backed up" in output
 
 
+@pytest.mark.long
 def test_one_that_does_not_answer_is_rolled_back_to_what_ran_before(changed):
     """The backed-up unit's model is damaged: it starts and dies. What ran before runs again."""
     changed.write_script(changed.folder / "live" / "models" / "other.gguf")
@@ -139,6 +140,7 @@ def test_what_a_kill_has_left_is_told_and_brought_back(changed):
     assert "nothing was changed" in changed.readiness("restore", "--recover", *APPROVE)[1]
 
 
+@pytest.mark.long
 def test_a_systemd_that_will_not_start_it(changed):
     changed.refuse("restart")
     status, output = changed.readiness("restore", "--execute", *APPROVE)

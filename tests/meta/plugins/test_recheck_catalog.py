@@ -42,6 +42,7 @@ def edited(checkout, file, old, new):
 
 
 @pytest.mark.runtime
+@pytest.mark.long
 def test_another_catalog_of_today_changes_no_recheck(recorded, checkout, tmp_path):
     edited(checkout, "lanes.toml", "bpw = 3.125", "bpw = 3.5")
     edited(checkout, "requirements/kv.toml", 'tier = "advisory"', 'tier = "required"')
@@ -55,6 +56,7 @@ def test_another_catalog_of_today_changes_no_recheck(recorded, checkout, tmp_pat
 
 
 @pytest.mark.runtime
+@pytest.mark.long
 def test_the_same_edit_shows_in_a_run_of_today(checkout, tmp_path):
     edited(checkout, "hosts/local.toml", "reference = 39.0", "reference = 38.0")
     done = run(checkout, "-m", "kv and not runtime", "--host=local", f"--reports={tmp_path / 'reports'}", "-q")

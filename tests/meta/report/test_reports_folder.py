@@ -35,7 +35,10 @@ def small_disk(tmp_path):
 
 # the run's evidence takes about 50 KiB, its report over 1000: the first disk is full in the middle of one, the second of the other
 @pytest.mark.runtime
-@pytest.mark.parametrize(("kib", "status", "said"), [(20, 2, "cannot write evidence to"), (200, 1, "no complete report: cannot write")])
+@pytest.mark.parametrize(
+    ("kib", "status", "said"),
+    [(20, 2, "cannot write evidence to"), pytest.param(200, 1, "no complete report: cannot write", marks=pytest.mark.long)],
+)
 def test_full_disk_is_one_message_and_never_green(small_disk, kib, status, said):
     reports = small_disk(kib)
     done = static_run(reports)
