@@ -88,9 +88,11 @@ def check_suite(version, work):
     if version not in os.environ.get("READINESS_ARM64", version).split():
         pytest.skip(f"READINESS_ARM64 asks for {os.environ['READINESS_ARM64']} only")
     _require_tools()
+    before = os.times()
     done = _run_inside(version, work)
+    spent = os.times().children_user - before.children_user
     steps = {name: (int(status), int(took)) for name, status, took in re.findall(r"\[step (\w+): status (\d+), (\d+) s\]", done.stdout)}
-    print(f"Python {version} on aarch64: {steps}")
+    print(f"Python {version} on aarch64: {steps}; {spent:.0f} s of one core in all")
     assert done.stdout.startswith(f"aarch64\nPython {version}."), done.stdout[-3000:]
     assert {name: status for name, (status, _) in steps.items()} == {"setup": 0, "static": 0, "doctor": 0, "audit": 75}, done.stdout[-6000:]
     assert "Traceback" not in done.stdout
