@@ -199,7 +199,7 @@ def told(page):
 def test_each_state_has_its_next_command(five, page_in, lang, size):
     page = page_in(lang, size)
     assert told(page) == [(name, STATES[name], commands) for name, commands in five.commands.items()]
-    assert page.locator(".banner .next code").text_content() == five.commands["failing"][0]
+    assert page.locator(".banner .todo .command").text_content() == five.commands["failing"][0]
     runbook = page.locator("#runbook").text_content()
     assert f"{five.again} --signoff" in runbook
     assert f"until {five.expires}: the ASR has to stay up this week" in runbook
