@@ -98,7 +98,7 @@ def check_suite(version, work):
     assert "Traceback" not in done.stdout
     passed, took = re.search(r"(\d+) passed[^\n]* in ([\d.]+)s", done.stdout).groups()
     print(f"{passed} static gates in {took} s")
-    assert int(passed) >= 90, "the static gates of all shipped hosts"
+    assert int(passed) >= 80, "the static gates of all shipped hosts"
     assert "# What the overlay of host dgx" in done.stdout
     assert re.search(r"\$ pytest --host dgx --reports=/tmp/reports -m audit", done.stdout), "the next step, to be copied"
 
