@@ -64,6 +64,8 @@ CASES_OF = {
     "noise: paints": Case((*AUDIT, "--accept-noisy=\x1b[31mAnn: because it must be so"), r'--accept-noisy "\?\[31mAnn'),
     "reports: a device": Case((*AUDIT, "--reports=/dev/null"), r"cannot write /dev/null"),
     "language: unknown": Case((*AUDIT, "--report-lang=xx"), r"invalid choice: 'xx'"),
+    "soak: words": Case((*AUDIT, "--soak=two hours"), r"'two hours' is no length of a soak: expected a number of requests \(299\)"),
+    "soak and attach": Case((*AUDIT, "--soak=299", "--attach=http://127.0.0.1:1"), r"--attach launches nothing, and a soak needs a server"),
     "fresh and from ledger": Case((*AUDIT, "--fresh", "--from-ledger"), r"give one of them"),
     "variable: host that paints": Case(("-m", "audit"), r'has no host "\\x1b\[31m"', {"READINESS_HOST": "\x1b[31m"}),
     "variable: overlay of a bad number": Case(
