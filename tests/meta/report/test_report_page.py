@@ -178,7 +178,7 @@ def test_charts_have_a_text_alternative_with_their_numbers():
 def test_tables_have_captions_and_scoped_headers():
     page = five_page("en")
     headers = [found for tag, found in page.tags if tag == "th"]
-    assert all(found.get("scope") in {"col", "row", "rowgroup"} for found in headers)
+    assert all(found.get("scope") in {"col", "colgroup", "row", "rowgroup"} for found in headers)
     tables = [found for tag, found in page.tags if tag == "table" and found.get("class") == "data"]
     assert len(tables) == sum(tag == "caption" for tag, _ in page.tags)
 

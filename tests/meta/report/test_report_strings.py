@@ -30,6 +30,7 @@ COMPOSED = (
     "lane_fact.",
     "file.",
     "finding.",
+    "goal_state.",
     "headline.",
     "language.",
     "ledger.",
