@@ -110,7 +110,7 @@ def test_without_drafts_nothing_is_shown(record_of):
 
 
 def test_a_plain_arm_that_does_not_repeat_itself_proves_nothing(record_of):
-    found = judged(record_of(of_plain=Rule(RAW, after=1, values={"tokens.3": 500})), CANDIDATE, HOST)
+    found = judged(record_of(of_plain=Rule(RAW, after=1, times=1, values={"tokens.3": 500})), CANDIDATE, HOST)
     assert found.verdict is not Verdict.PASS
     assert "the plain arm does not repeat itself (answer 1 to speed-repetition)" in found.reason
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.places import ROOT
 
-from fixtures.plugins.options import prompt_seed
+from fixtures.plugins.option_table import prompt_seed
 
 
 @pytest.mark.parametrize(("text", "seed"), [("0", 0), ("7", 7), ("4294967295", 4294967295)])

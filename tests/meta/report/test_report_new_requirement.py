@@ -178,7 +178,11 @@ def test_every_family_has_exactly_one_section_of_gates(family):
     of_family = [item for item in load_requirements() if item.marker == family]
     made = run_of(host_of("dgx"), {}, requirements=of_family)
     whole, bare = page_of(made), page_of(made, verdict=made.verdict.model_copy(update={"candidates": ()}))
-    added = {section.id for section in whole.sections} - {section.id for section in bare.sections} - {"candidates", "claims", "waivers"}
+    added = (
+        {section.id for section in whole.sections}
+        - {section.id for section in bare.sections}
+        - {"candidates", "claims", "decision", "waivers"}
+    )
     if family == "deploy":  # its section shows the units of the host, too
         assert "services.gates" in repr(blocks_of(whole, "services"))
     else:
