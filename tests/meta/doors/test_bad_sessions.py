@@ -18,7 +18,7 @@ from support.places import ROOT
 from fixtures.catalog.load import CATALOG
 from fixtures.models.cache import cache_root
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 USAGE = 4
 AUDIT = ("--host=local", "-m", "audit", "-k", "smollm2-135m-q8")

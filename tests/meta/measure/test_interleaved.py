@@ -117,6 +117,7 @@ def test_no_prompt_comes_in_both_turns():
 
 
 @pytest.mark.runtime
+@pytest.mark.long
 def test_each_side_is_launched_twice_there_and_back_again(tmp_path):
     """A twin with MTP and ngram-mod against each of its drafters and none, on a real server."""
     sides = ("none", "ngram-mod", "mtp")

@@ -15,7 +15,7 @@ from fixtures.measure import lossless
 from fixtures.models.host_models import HostModels
 from fixtures.records.verdict import Verdict
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 HOST = load_host("local")
 CANDIDATE = HOST.candidate("smollm2-135m-q8")

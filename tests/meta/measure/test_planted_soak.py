@@ -16,7 +16,7 @@ from fixtures.measure.soak_end import frozen
 from fixtures.records.soak import parse_soak
 from fixtures.records.verdict import Verdict
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 TWIN, CHAT = "twin42-q8", "/v1/chat"
 PATIENCE_S = 120.0  # far more than an answer takes on a machine that is busy with other things
@@ -78,7 +78,7 @@ def test_a_hang_is_no_death(tmp_path):
     ("rule", "said"),
     [
         (Rule(CHAT, after=3, times=1, replace=("第", "弟")), "(0 in the last quarter); first request"),
-        pytest.param(Rule(CHAT, after=2, times=1, hold=PATIENCE_S + 5), "no answer in time (ReadTimeout)", marks=pytest.mark.long),
+        (Rule(CHAT, after=2, times=1, hold=PATIENCE_S + 5), "no answer in time (ReadTimeout)"),
     ],
     ids=["corrupted", "stalled"],
 )
@@ -95,7 +95,6 @@ def test_a_launch_with_graphs_is_no_soak(tmp_path):
     assert "was started with graphs" in found.reason
 
 
-@pytest.mark.long
 def test_a_leak_is_found(tmp_path):
     """64 KiB a request, over as few requests as have a slope of their last quarter."""
     lasted, memory, speed = soaked(tmp_path, Faults(env=leaking_environment(tmp_path, 64 * 1024)), "72", "STA-3", "STA-4", "STA-5")

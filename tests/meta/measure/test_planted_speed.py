@@ -168,6 +168,7 @@ def test_positions_that_do_not_make_the_accepted_tokens_are_invalid(behind):
     said(found["TPS-2"], Verdict.INVALID, "tokens accepted at the first place of")
 
 
+@pytest.mark.long
 def test_a_mix_is_judged_within_its_categories(behind):
     """Two of each of six categories, each with its own numbers; all of them read."""
     _, under = behind
@@ -178,6 +179,7 @@ def test_a_mix_is_judged_within_its_categories(behind):
     assert all(one["decode_tps"] > 0 for one in categories)
 
 
+@pytest.mark.long
 def test_a_mix_in_the_wrong_language_fails_where_another_was_asked(behind):
     candidate, under = behind
     key = "choices.0.delta.content" if API[candidate] == "chat" else "content"
@@ -185,6 +187,7 @@ def test_a_mix_in_the_wrong_language_fails_where_another_was_asked(behind):
     said(found["TPS-4"], Verdict.FAIL, "of its letters are Chinese, at least 50 % where Chinese was asked", "a copy was asked")
 
 
+@pytest.mark.long
 def test_a_neighbour_that_works_throughout_voids_the_speed(behind):
     _, under = behind
     with detached(*burner(NEIGHBOUR, 3600)):

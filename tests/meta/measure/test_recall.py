@@ -18,7 +18,7 @@ from fixtures.models.registry import ensure_registry_model
 from fixtures.records.verdict import Verdict
 from llama_build import EngineRequest, build_engine
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 HOST = load_host("local")
 CANDIDATE = HOST.candidate("gemma3-270m-q8")  # smollm2 recalls nothing, even without a cache that is quantised
