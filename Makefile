@@ -4,7 +4,8 @@ HOST ?=
 PYTEST = .venv/bin/python -m pytest
 # the suite's own tests start an engine of one thread each: two modules at a time on 2 cores, in the order of their names
 META = $(PYTEST) tests/meta --host=local -n 2 --no-loadscope-reorder
-HOST_OPTION = $(if $(HOST),--host=$(HOST))
+# GNU make ends with 2 whatever failed: the status itself is said, and ./readiness ends with it
+told = || { status=$$?; case $$status in 1) why="a requirement failed" ;; 75) why="blocked or invalid: try again when that is settled" ;; *) why="called wrongly, or broken off" ;; esac; echo "make $@: exit status $$status ($$why); make itself ends with 2, ./readiness $@ with $$status" >&2; exit $$status; }
 
 # a child session imports 175 modules of the suite; without their bytecode it compiles them anew each time
 unexport PYTHONDONTWRITEBYTECODE
@@ -30,10 +31,10 @@ engine: setup ## Build the embedded hosts' engine into the cache (8-10 minutes o
 	@.venv/bin/python -m llama_build
 
 signoff: setup ## Sign off the host of this machine, or HOST=name: all gates, report in reports/
-	$(PYTEST) $(HOST_OPTION) --signoff
+	@./readiness signoff $(HOST) $(told)
 
 doctor: setup ## Look around on this machine, print an overlay to start from; FILE=name: into a new file
-	@$(PYTEST) $(HOST_OPTION) --doctor$(if $(FILE),="$(FILE)")
+	@./readiness doctor $(if $(FILE),"$(FILE)") $(if $(HOST),--host="$(HOST)") $(told)
 
 review: setup ## Show command lines and units that nobody reviewed yet; ACCEPT="WHO: REASON" keeps them as reviewed
 	@.venv/bin/python -m fixtures.deploy.review $(if $(ACCEPT),--accept "$$ACCEPT")

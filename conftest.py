@@ -4,6 +4,8 @@ pytest_plugins = [
     "fixtures.plugins.options",
     "fixtures.plugins.doctor",
     "fixtures.plugins.attest",
+    "fixtures.plugins.choose",
+    "fixtures.plugins.record_reference",
     "fixtures.plugins.gates",
     "fixtures.plugins.session",
     "fixtures.plugins.lifecycle",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import coherence, conversation
+from fixtures.measure import coherence, conversation, drawn, reasoning, recall
 
 
 @pytest.mark.requirement("COH-1")
@@ -21,3 +21,21 @@ def test_streamed(prove):
 def test_wherever_it_is_asked(prove):
     """Alone, cached, again, after another question, as a further turn: the same question is answered rightly each time."""
     prove(conversation.repeated)
+
+
+@pytest.mark.requirement("COH-4")
+def test_drawn(prove):
+    """Markers, lines and facts of this run's seed, which nobody could know before, are answered rightly."""
+    prove(drawn.answers)
+
+
+@pytest.mark.requirement("COH-5")
+def test_recalled_from_far_back(prove):
+    """A fact at the beginning is recalled after 200, 1000, 2500 and half of the context's tokens, and the whole prompt read."""
+    prove(recall.recalled)
+
+
+@pytest.mark.requirement("COH-6")
+def test_content_where_it_belongs(prove):
+    """Reasoning on and off, whole and streamed: the answer stands in content, and reasoning beside it or nowhere."""
+    prove(reasoning.placed)

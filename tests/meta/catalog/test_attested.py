@@ -32,9 +32,15 @@ def test_the_reports_accepted_perplexities_can_be_stated(tmp_path):
     assert {reading.candidate: reading.value for reading in readings} == accepted
 
 
+def test_the_reports_soak_can_be_stated(tmp_path):
+    soak = READING | {"requirement": "STA-3", "value": 299, "unit": "requests"}
+    assert [reading.value for reading in load(write(tmp_path, soak))] == [299]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"requirement": "STA-3"}, '`attested[0].unit` is "PPL"; expected "requests"'),
         ({"requirement": "TPS-1"}, '"TPS-1" cannot be attested: it has to be measured'),
         ({"candidate": "31b-k3v5"}, '"31b-k3v5" is no gated candidate of host dgx'),
         ({"candidate": "31b-k3v4"}, "PPL-1 does not apply to 31b-k3v4"),

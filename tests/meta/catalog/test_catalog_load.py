@@ -246,3 +246,9 @@ inline = { key = 4 }
     assert line_of(text, data, ("rows", 1, "more", "x.y", "inline", "key")) == 17
     assert line_of(text, data, ("rows", 0, "missing")) == 11
     assert line_of(text, data, ("nowhere",)) is None
+
+
+def test_losslessness_comes_first_in_the_plain_arm():
+    """It launches production before the plain arm; a gate before it would have launched the plain arm, which no run does twice."""
+    plain = sorted((requirement.order, requirement.id) for requirement in load_requirements() if requirement.arm == "plain")
+    assert plain[0][1] == "LOSS-1"

@@ -37,11 +37,13 @@ def test_applies_looks_at_role_needs_and_exemption():
         (("unit",), False),
         (("prompts",), False),
         (("gpu",), True),
+        (("chat",), True),
     ):
         assert applies(requirement.model_copy(update={"needs": frozenset(needs)}), candidate, host) is owed, needs
     assert not applies(requirement.model_copy(update={"roles": frozenset({Role.PROMOTED})}), candidate, host)
     assert not applies(requirement, candidate.model_copy(update={"exempt": {requirement.id: "because"}}), host)
-    assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), candidate, load_host("local"))
+    local = load_host("local")
+    assert not applies(requirement.model_copy(update={"needs": frozenset({"gpu"})}), local.candidates[0], local)
 
 
 def test_a_chosen_candidate_owes_the_unit_gates_before_it_has_a_unit():

@@ -239,14 +239,14 @@ def test_the_answers_of_systemctl_are_read():
 def test_of_another_users_process_the_command_line_is_compared(bench, prove, monkeypatch):
     bench.install(bench.line())
     process = subprocess.Popen(["/bin/sleep", "60"], env={})
-    real = Path.read_bytes
+    real = deployed.read_foreign
 
-    def hidden(path):
+    def hidden(path, limit):
         if path.name == "environ":
             raise PermissionError(13, "Permission denied")
-        return real(path)
+        return real(path, limit)
 
-    monkeypatch.setattr(Path, "read_bytes", hidden)
+    monkeypatch.setattr(deployed, "read_foreign", hidden)
     try:
         found, judgement = prove(loaded(bench, active_state="active", pid=process.pid))
     finally:

@@ -113,7 +113,8 @@ def test_what_was_found_is_what_is_suggested(dgx, tmp_path):
     assert paths["gemma4-26b"] == ("/u/26b.gguf", "/u/26b-a.gguf")
     assert paths["gemma4-e4b"] == ("/m/e4b.gguf", "/path/to/gemma4-e4b-drafter.gguf")
     assert "#   /m/e4b-too.gguf" in text
-    assert len(re.findall("EXAMPLE", text)) == 1, "the drafter that nothing was found for"
+    assert len(re.findall("EXAMPLE, nothing", text)) == 1, "the drafter that nothing was found for"
+    assert all("EXAMPLE" in line for line in text.splitlines() if "/path/to/" in line), "whoever uncomments what is right leaves these"
     for told in ("/mnt/storage/private", "/mnt/slow", "no CUDA driver", "hidden from this user", "344 % of one core", "NVIDIA GB10"):
         assert told in text
 

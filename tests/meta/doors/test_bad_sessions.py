@@ -18,7 +18,7 @@ from support.places import ROOT
 from fixtures.catalog.load import CATALOG
 from fixtures.models.cache import cache_root
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 USAGE = 4
 AUDIT = ("--host=local", "-m", "audit", "-k", "smollm2-135m-q8")
@@ -57,6 +57,8 @@ CASES_OF = {
     "waivers: 10 GB": Case((*AUDIT, "--waivers=HERE/big.toml"), r"big\.toml: is larger than 1 MiB"),
     "import: a pipe": Case(("--host=local", "--import=HERE/pipe.toml"), r"--import: .*pipe\.toml: is a named pipe"),
     "import: not TOML": Case(("--host=local", "--import=HERE/text.toml"), r"--import: .*text\.toml: is not valid TOML"),
+    "choose: no lane": Case(("--host=twins", "--choose", "twin30=k9", "Ann: enough memory"), r'--choose: "k9" is no lane of twin30'),
+    "choose: nobody": Case(("--host=twins", "--choose", "twin30=k3v3", " : enough memory"), r"--choose: the signature .*expected"),
     "recheck: not there": Case(("--recheck=HERE/none",), r"--recheck: .* is no run folder"),
     "recheck: a pipe": Case(("--recheck=HERE/run",), r"--recheck: .*run\.json: it is a named pipe"),
     "baseline: nested": Case((*AUDIT, "--baseline=HERE/nested"), r"--baseline: .*run\.json cannot be read by this version"),
@@ -64,6 +66,8 @@ CASES_OF = {
     "noise: paints": Case((*AUDIT, "--accept-noisy=\x1b[31mAnn: because it must be so"), r'--accept-noisy "\?\[31mAnn'),
     "reports: a device": Case((*AUDIT, "--reports=/dev/null"), r"cannot write /dev/null"),
     "language: unknown": Case((*AUDIT, "--report-lang=xx"), r"invalid choice: 'xx'"),
+    "soak: words": Case((*AUDIT, "--soak=two hours"), r"'two hours' is no length of a soak: expected a number of requests \(299\)"),
+    "soak and attach": Case((*AUDIT, "--soak=299", "--attach=http://127.0.0.1:1"), r"--attach launches nothing, and a soak needs a server"),
     "fresh and from ledger": Case((*AUDIT, "--fresh", "--from-ledger"), r"give one of them"),
     "variable: host that paints": Case(("-m", "audit"), r'has no host "\\x1b\[31m"', {"READINESS_HOST": "\x1b[31m"}),
     "variable: overlay of a bad number": Case(

@@ -60,7 +60,10 @@ def prepared(host, candidate=None, arm=Arm.PRODUCTION):
 
 def test_the_first_problem_is_told_and_the_key_comes_before_the_file_before_the_engine():
     host = with_engine(load_host("local", bare=True), recipe=None)
-    with pytest.raises(Blocked, match=r"^missing key `models\.twin42\.target\.path`: where is the GGUF\?"):
+    with pytest.raises(
+        Blocked,
+        match=r"^missing key `models\.twin42\.target\.path`: add `path = .* below `\[models\.twin42\.target\]` in the overlay",
+    ):
         prepared(with_target(host, FileArtefact()))
     with pytest.raises(ArtefactError, match=r"^target of twin42: /nowhere/t\.gguf does not exist"):
         prepared(with_target(host, FileArtefact(path="/nowhere/t.gguf")))

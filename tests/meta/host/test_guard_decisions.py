@@ -77,7 +77,10 @@ def test_unclear_lock_blocks():
 
 def test_missing_keys_block_by_name():
     block = session_block(calm(lock=None, missing_keys=("guard.lock", "guard.competing")), LIMITS)
-    assert block == "missing key `guard.lock`, `guard.competing`: give it in the overlay of host dgx"
+    assert block == (
+        'missing key `guard.lock`, `guard.competing`: add `lock = "<the lock file that your scripts take>"` below `[guard]` '
+        "in the overlay of host dgx, and the others likewise (`make doctor` suggests values)"
+    )
 
 
 @pytest.mark.parametrize(("utilisation", "blocks"), [(None, False), (0.0, False), (10.0, False), (10.1, True), (96.0, True)])

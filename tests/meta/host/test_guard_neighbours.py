@@ -188,7 +188,7 @@ class TestResident:
         report = CALM.model_copy(update={"servers": (server(gpu_mib=17000.0, unit="canary.service"),)})
         assert session_block(report, Guard()) == (
             "a llama-server (pid 31, port 8092, unit canary.service) holds /m/26b.gguf and 900 MiB of memory and 17000 MiB of a GPU; "
-            "stop it, or name it in `guard.residents` (port, unit or model)"
+            "if it is to stay, name it in `guard.residents` (port, unit or model), else stop it"
         )
         assert session_block(report, Guard(), load_accepted=True) is None
 

@@ -18,6 +18,8 @@ S = "planted"  # every secret of this file holds it
 
 WORDS = [
     (["llama-server", "--api-key", f"{S}-1"], ["llama-server", "--api-key", "***"]),
+    (["x", f"http://ann:{S}/13/x@host:8092/v1"], ["x", "http://***@host:8092/v1"]),
+    (["x", "http://127.0.0.1:8092/a@b"], ["x", "http://127.0.0.1:8092/a@b"]),
     (["llama-server", f"--api-key={S}-2"], ["llama-server", "--api-key=***"]),
     (["x", "--hf-token", f"{S}-3", "--port", "8092"], ["x", "--hf-token", "***", "--port", "8092"]),
     (["x", "-hft", f"{S}-4"], ["x", "-hft", "***"]),

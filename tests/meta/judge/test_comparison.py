@@ -11,7 +11,7 @@ SAME = {"engine": "e1", "service": "s1", "prompts": "p1", "command": "c1"}
 
 
 def row(speeds, **identity):
-    raw = {"requests": [{"predicted_per_second": speed} for speed in speeds]}
+    raw = {"speeds": list(speeds)}
     return evidence("TPS-1", raw=raw).model_copy(update={"identity": SAME | identity})
 
 

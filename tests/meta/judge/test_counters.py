@@ -63,6 +63,7 @@ def drafting(*requests):
     sums = {key: sum(item[key] or 0 for item in requests) for key in ("draft_n", "draft_n_accepted")}
     share = sum(bool(item["draft_n"]) for item in requests)
     measured = {"accept_pct": 100.0, "estimator": "pooled", "requests": len(requests), "requests_with_drafts": share, **sums}
+    measured |= {"requests_owed": len(requests), "owed_with_drafts": share}
     return judged(evidence("TPS-2", measured=measured, raw={"requests": list(requests)}), TWIN, HOST)
 
 
@@ -79,7 +80,7 @@ def test_an_empty_draft_is_no_draft():
 def test_a_host_may_state_a_smaller_share():
     host = HOST.model_copy(update={"speed": HOST.speed.model_copy(update={"min_drafting_pct": 50.0})})
     measured, raw = GREEN["TPS-2"]
-    half = {**measured, "requests_with_drafts": 1, "draft_n": 50, "draft_n_accepted": 48}
+    half = {**measured, "owed_with_drafts": 1, "draft_n": 50, "draft_n_accepted": 48}
     one = {"requests": [raw["requests"][0], {"predicted_n": 64, "finish": "length"}]}
     assert judged(evidence("TPS-2", measured=half, raw=one), TWIN, host).verdict is Verdict.PASS
     assert judged(evidence("TPS-2", measured=half, raw=one), TWIN, HOST).verdict is Verdict.FAIL

@@ -148,7 +148,7 @@ def test_speed_under_bad_conditions_is_invalid():
         Conditions(before=QUIET.before, after=loud),
     ):
         assert verdict("TPS-1", TPS, raw=SPEED_RAW, conditions=conditions).verdict is Verdict.INVALID
-    assert verdict("TPS-1", {**TPS, "cv_pct": 99.0}, raw=SPEED_RAW).verdict is Verdict.INVALID
+    assert verdict("TPS-1", {**TPS, "noise_pct": 99.0}, raw=SPEED_RAW).verdict is Verdict.INVALID
     assert NOON.tzinfo is not None
 
 
@@ -180,3 +180,20 @@ def test_answers_of_a_live_server_that_was_not_one_process_are_invalid(status):
     found = verdict("COH-1", measured, raw=raw, status=status, reason="why")
     assert (found.verdict, found.reason) == (Verdict.INVALID, "the server was replaced")
     assert verdict("COH-1", measured, raw={**raw, "attached": {"pid": 42, "invalid": ""}}).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("answered", "found"), [(299, Verdict.PASS), (150, Verdict.FAIL)])
+def test_the_reports_soak_can_be_vouched_for(answered, found):
+    record = evidence("STA-3", "31b-k3v3", {"answered": answered}).model_copy(update={"attested": VOUCHED})
+    dgx = load_host("dgx", bare=True)
+    judgement = judged(record, dgx.candidate("31b-k3v3"), dgx)
+    assert judgement.verdict is found
+    assert f"requests answered in a row without a failure is {answered} requests, must be at least 299" in judgement.reason
+
+
+def test_words_of_mainland_china_deserve_a_look_and_decide_nothing():
+    measured, raw = GREEN["COH-1"]
+    check = {"name": "taiwan", "passed": True, "detail": "answer is X", "warning": "軟件: Taiwan says 軟體"}
+    found = verdict("COH-1", measured, raw={**raw, "checks": [check]})
+    assert found.verdict is Verdict.PASS
+    assert found.reason.endswith("; worth a look: 軟件: Taiwan says 軟體")

@@ -11,9 +11,10 @@ from fixtures.records.signoff import CandidateSignOff
 from fixtures.records.verdict import SignOff, Verdict
 from fixtures.report.honesty import Headline, headline
 from fixtures.report.junit import render_junit
+from fixtures.report.last_screen import render_last
 from fixtures.report.markdown import render_markdown
 from fixtures.report.summary import summary_of
-from fixtures.report.terminal import render_terminal
+from fixtures.report.terminal import render_matrix
 
 BAD = "gemma3-270m-k3v3"
 GATE = ("COH-1", BAD, "repeat_line")
@@ -106,7 +107,7 @@ def _passed(gate):
 
 def test_every_report_shows_the_expected_failure_and_calls_it_that():
     summary = summary_of(run(all_green()), (), range(1, len(OWED) + 1), ())
-    terminal, markdown, junit = render_terminal(summary, 120), render_markdown(summary), render_junit(summary)
+    terminal, markdown, junit = render_matrix(summary, 120) + render_last(summary, 120), render_markdown(summary), render_junit(summary)
     assert "6 of bad lanes failed, as they must" in terminal
     assert "(must fail)" in terminal
     assert "fails: as it must" in terminal

@@ -56,7 +56,7 @@ class TestJudge:
 
     def test_spread_and_a_live_server_are_noise_too(self):
         quiet = QUIET.model_copy(update={"accepted": ANN})
-        for measured in ({"cv_pct": 99.0}, {"attached": True}):
+        for measured in ({"noise_pct": 99.0}, {"attached": True}):
             assert speed(QUIET, **measured).verdict is Verdict.INVALID
             assert speed(quiet, **measured).verdict is Verdict.WAIVED
 

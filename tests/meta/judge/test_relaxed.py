@@ -9,9 +9,9 @@ from fixtures.catalog.requirement import Tier
 from fixtures.catalog.waivers import Waiver
 from fixtures.judge.relaxed import relaxations
 from fixtures.records.verdict import SignOff
+from fixtures.report.last_screen import render_last
 from fixtures.report.markdown import render_markdown
 from fixtures.report.summary import summary_of
-from fixtures.report.terminal import render_terminal
 
 WHY = "the texts are being rewritten"
 DEMOTED = HOST.model_copy(update={"tiers": {"COH-1": Retiered(tier=Tier.ADVISORY, reason=WHY, who="lee")}})
@@ -89,7 +89,7 @@ def test_every_report_says_so_beside_its_headline(lang):
     verdict = run(all_green(), DEMOTED)
     assert verdict.master is SignOff.READY
     summary = summary_of(verdict, (), set(range(1, 10_000)), ())
-    lines = render_terminal(summary, 400).splitlines()
+    lines = render_last(summary, 400).splitlines()
     assert f"  ~ COH-1 demoted by host file: {WHY} (lee)" in lines[:6]
     markdown = render_markdown(summary, lang).splitlines()
     assert any("COH-1" in line and WHY in line and "(lee)" in line for line in markdown[:12])
@@ -106,7 +106,7 @@ def test_what_nobody_decided_is_an_open_decision():
     verdict = run(all_green(), HOST.model_copy(update={"candidates": tuple(bare)}))
     summary = summary_of(verdict, (), range(1, 999), ())
     said = "Open decision: nobody decided how much quality gemma3-270m-q8 may cost (PPL-2 has no limit)"
-    assert said in " ".join(render_terminal(summary, 200).split())
+    assert said in " ".join(render_last(summary, 200).split())
     assert "Open decision: nobody decided how much quality gemma3-270m-q8 may cost" in render_markdown(summary)
 
 

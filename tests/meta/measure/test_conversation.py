@@ -12,6 +12,8 @@ from fixtures.engine.client import LlamaClient
 from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchPlan, launch
 from fixtures.measure.conversation import repeated, streamed
+from fixtures.measure.finite import logprobs
+from fixtures.measure.reasoning import placed
 from fixtures.models.host_models import HostModels
 from fixtures.models.registry import ensure_registry_model
 from fixtures.records.verdict import Verdict
@@ -40,16 +42,19 @@ def proxy(tmp_path_factory):
 def verdict_of(proxy, requirement, measure, rule):
     proxy.rule = rule
     with LlamaClient(proxy.url) as client:
-        server = SimpleNamespace(client=client)
+        server = SimpleNamespace(client=client, props=client.props(), log_name="server.log")
         models = HostModels(HOST, quiet)
-        subject = SimpleNamespace(host=HOST, candidate=CANDIDATE, case="zh_marker", models=models, server=server, attached=None)
+        subject = SimpleNamespace(
+            host=HOST, candidate=CANDIDATE, case="zh_marker", models=models, server=server, attached=None, progress=quiet
+        )
         found = measure(subject)
     record = evidence(requirement, CANDIDATE.id, found.measured, case="zh_marker", raw=found.raw)
     return judged(record, CANDIDATE, HOST)
 
 
-def test_a_sound_server_passes_both(proxy):
-    for requirement, measure in (("COH-2", streamed), ("COH-3", repeated)):
+def test_a_sound_server_passes_all(proxy):
+    gates = {"COH-2": streamed, "COH-3": repeated, "COH-6": placed, "STA-6": logprobs}
+    for requirement, measure in gates.items():
         found = verdict_of(proxy, requirement, measure, None)
         assert found.verdict is Verdict.PASS, found.reason
 
@@ -87,3 +92,29 @@ def test_a_fault_in_a_conversation_is_red(proxy, rule, said):
     found = verdict_of(proxy, "COH-3", repeated, rule)
     assert found.verdict is Verdict.FAIL
     assert said in found.reason
+
+
+@pytest.mark.parametrize(
+    ("falsified", "said"),
+    [
+        (
+            {"values": {"choices.0.message.reasoning_content": "so"}},
+            "template: 'so' stands in `reasoning_content`, though reasoning is off",
+        ),
+        ({"replace": ("【", "<think>【")}, "template: marks of reasoning in `content`, '<think>': whole, reasoning off; "),
+        ({"replace": ("標", "票")}, "model: exact: answer is '【驗收票記】"),
+        ({"after": 1, "status": 500}, "transport: HTTP 500 instead of 200: streamed, reasoning off"),
+        ({"request": {"max_tokens": 2}}, "truncated: cut off at its longest length: whole, reasoning off"),
+    ],
+    ids=["reasoning though off", "marks", "wrong", "refused", "cut"],
+)
+def test_content_in_the_wrong_place_is_red(proxy, falsified, said):
+    found = verdict_of(proxy, "COH-6", placed, Rule(CHAT, **falsified))
+    assert found.verdict is Verdict.FAIL
+    assert said in found.reason
+
+
+def test_a_probability_that_is_no_number_is_red(proxy):
+    found = verdict_of(proxy, "STA-6", logprobs, Rule("/completion", replace=('"logprob":', '"logprob":null,"was":')))
+    assert found.verdict is Verdict.FAIL
+    assert "tokens have a log probability that is no number at most 0; first: token 1 of zh_marker" in found.reason

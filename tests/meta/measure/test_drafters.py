@@ -12,7 +12,8 @@ MTP, NGRAM = DrafterFacts(name="mtp", drafted=40, accepted=30), DrafterFacts(nam
 
 def test_each_drafter_has_its_counts():
     found = drafters_of(SpeedRun(REQUESTS, (MTP, NGRAM)), ("mtp", "ngram-mod"), ("mtp", "ngram-mod"))
-    assert found.measured == {"mtp_drafted": 40, "mtp_accepted": 30, "ngram-mod_drafted": 10, "ngram-mod_accepted": 10}
+    counts = {"mtp_drafted": 40, "mtp_accepted": 30, "ngram-mod_drafted": 10, "ngram-mod_accepted": 10}
+    assert found.measured == counts | {"mtp_accept_pct": 75.0, "ngram-mod_accept_pct": 100.0}
     assert found.raw["owed"] == ["mtp", "ngram-mod"]
 
 
@@ -24,7 +25,7 @@ def test_a_drafter_that_the_log_does_not_name_did_nothing():
 @pytest.mark.parametrize("silent", [None, ()])
 def test_a_single_drafter_is_told_by_the_answers(silent):
     found = drafters_of(SpeedRun(REQUESTS, silent), ("ngram-mod",), ("ngram-mod",))
-    assert found.measured == {"ngram-mod_drafted": 50, "ngram-mod_accepted": 40}
+    assert found.measured == {"ngram-mod_drafted": 50, "ngram-mod_accepted": 40, "ngram-mod_accept_pct": 80.0}
 
 
 @pytest.mark.parametrize("silent", [None, ()])

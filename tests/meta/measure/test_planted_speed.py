@@ -1,18 +1,23 @@
 """Planted faults of speed in front of a real server: each is caught with both numbers; without it all is green."""
 
+import threading
 from dataclasses import dataclass
 
+import psutil
 import pytest
 from support.evidence_samples import evidence, judged
 from support.fault_proxy import FaultProxy, Rule
 from support.launcher import Faults
+from support.neighbours import burner, detached
 from support.planted import planted
 
+from fixtures.catalog.host import Competing
 from fixtures.catalog.load import load_host
 from fixtures.engine.client import ClientError, LlamaClient
+from fixtures.host.snapshot import Sampler
 from fixtures.measure import speed
-from fixtures.measure.prompts import load_speed_set
-from fixtures.measure.speed_requests import SpeedRuns
+from fixtures.measure.speed_prompts import load_speed_prompts
+from fixtures.measure.speed_requests import SpeedRuns, SpeedTask
 from fixtures.records.verdict import Verdict
 
 pytestmark = pytest.mark.runtime
@@ -22,9 +27,18 @@ SMOL, GEMMA, TWIN = "smollm2-135m-q8", "gemma3-270m-q8", "twin42-q8"
 API = {SMOL: "chat", GEMMA: "completion"}
 PATH = {"chat": "/v1/chat", "completion": "/completion"}
 PLAN = HOST.speed.model_copy(update={"requests": 2, "max_requests": 2, "warmup": 1, "seconds": 0.0, "clock_gap_ms": 20.0})
-PROMPTS = load_speed_set("repetitive-en")
+PROMPTS = load_speed_prompts("repetitive-en")
 ONE = PLAN.model_copy(update={"requests": 1, "max_requests": 1, "warmup": 0, "max_tokens": 16})
+MIX = load_speed_prompts("mix")
+NEIGHBOUR = "asr-of-planted"
+BESIDE = HOST.guard.model_copy(update={"competing": (Competing(name="asr", cmdline=NEIGHBOUR, max_cpu_pct=0.5),)})
+LOOSE = PLAN.model_copy(update={"max_tokens": 32, "max_cv_pct": 1000.0, "clock_gap_ms": 10_000.0})
 TRIES = 3  # the machine is shared: what is noise goes away
+
+
+def work_for_2_s():
+    with detached(*burner(NEIGHBOUR, 2)) as pid:
+        psutil.Process(pid).wait(60)
 
 
 @dataclass
@@ -46,18 +60,26 @@ def behind(request, tmp_path_factory):
     with planted(tmp_path_factory.mktemp(candidate)) as gates:
         server = gates.server(candidate, "production")
         port = int(server.client.base_url.rpartition(":")[2])
-        with FaultProxy(port) as proxy, LlamaClient(proxy.url, 60) as client:
-            seen = []
-            proxy.on_request = seen.append
+        with FaultProxy(port) as proxy, LlamaClient(proxy.url, 600) as client:
+            seen, hooks = [], []
 
-            def under(host_plan=PLAN, **falsified):
-                proxy.rule = Rule(PATH[API[candidate]], **falsified)
+            def on_request(path):
+                seen.append(path)
+                for hook in hooks:
+                    hook(path)
+
+            proxy.on_request = on_request
+
+            def under(host_plan=PLAN, prompts=PROMPTS, guard=HOST.guard, path=PATH[API[candidate]], **falsified):
+                proxy.rule = Rule(path, **falsified)
                 runs, front = SpeedRuns(), Front(server, client, "front")
+                task = SpeedTask(host_plan, prompts, API[candidate], limits=guard, learns=True)
 
                 def sent():
-                    return runs.of(front, host_plan, PROMPTS, API[candidate], None)
+                    with Sampler(guard.competing) as sampler:
+                        return runs.of(front, task, sampler)
 
-                return Judged(candidate, host_plan, sent, seen)
+                return Judged(candidate, task, sent, seen, hooks)
 
             yield candidate, under
 
@@ -67,19 +89,24 @@ class Judged:
     """The judgements of the speed gates over one run of requests."""
 
     candidate: str
-    plan: object
+    task: SpeedTask
     sent: object
     seen: list
+    hooks: list
+
+    def taken(self, requirement):
+        run = self.sent()
+        return {
+            "TPS-1": lambda: speed.speed_of(run, self.task),
+            "TPS-2": lambda: speed.acceptance_of(run, self.task, ("ngram-mod",)),
+            "TPS-4": lambda: speed.answers_of(run, self.task),
+        }[requirement]()
 
     def __getitem__(self, requirement):
-        run = self.sent()
-        taken = {
-            "TPS-1": lambda: speed.speed_of(run),
-            "TPS-2": lambda: speed.acceptance_of(run),
-            "TPS-4": lambda: speed.answers_of(run, PROMPTS, self.plan.max_tokens),
-        }[requirement]()
+        taken = self.taken(requirement)
         record = evidence(requirement, self.candidate, taken.measured, raw=taken.raw)
-        return judged(record, HOST.candidate(self.candidate), HOST.model_copy(update={"speed": self.plan}))
+        host = HOST.model_copy(update={"speed": self.task.plan, "guard": self.task.limits})
+        return judged(record, HOST.candidate(self.candidate), host)
 
 
 def said(judgement, verdict, *parts):
@@ -91,7 +118,7 @@ def said(judgement, verdict, *parts):
 def test_without_a_fault_all_is_green(behind):
     _, under = behind
     for _ in range(TRIES):
-        found = under(HOST.speed.model_copy(update={"requests": 6, "max_requests": 6, "seconds": 1.0, "max_tokens": 32}))
+        found = under(HOST.speed.model_copy(update={"requests": 6, "max_requests": 6, "seconds": 1.0, "max_tokens": 32, "max_cv_pct": 1e3}))
         reasons = [(found[name].verdict, found[name].reason) for name in ("TPS-4", "TPS-1", "TPS-2")]
         if all(verdict is Verdict.PASS for verdict, _ in reasons):
             return
@@ -133,6 +160,59 @@ def test_drafts_that_the_metrics_do_not_count_are_invalid(behind):
     _, under = behind
     found = under(PLAN.model_copy(update={"warmup": 0}), values={"timings.draft_n": 44, "timings.draft_n_accepted": 44})
     said(found["TPS-2"], Verdict.INVALID, "/metrics counts", "drafted tokens over the same requests, and their answers 88")
+
+
+def test_positions_that_do_not_make_the_accepted_tokens_are_invalid(behind):
+    _, under = behind
+    found = under(PLAN.model_copy(update={"warmup": 0}), path="/metrics", after=1, replace=('position="0"} ', 'position="0"} 9'))
+    said(found["TPS-2"], Verdict.INVALID, "tokens accepted at the first place of")
+
+
+@pytest.mark.long
+def test_a_mix_is_judged_within_its_categories(behind):
+    """Two of each of six categories, each with its own numbers; all of them read."""
+    _, under = behind
+    found = under(PLAN.model_copy(update={"max_tokens": 32}), MIX)
+    said(found["TPS-4"], Verdict.PASS, "12 answers read")
+    categories = found.taken("TPS-1").raw["categories"]
+    assert {one["category"]: one["requests"] for one in categories} == {one.id: 2 for one in MIX.categories}
+    assert all(one["decode_tps"] > 0 for one in categories)
+
+
+@pytest.mark.long
+def test_a_mix_in_the_wrong_language_fails_where_another_was_asked(behind):
+    candidate, under = behind
+    key = "choices.0.delta.content" if API[candidate] == "chat" else "content"
+    found = under(PLAN.model_copy(update={"max_tokens": 16}), MIX, values={key: "boats and bells "})
+    said(found["TPS-4"], Verdict.FAIL, "of its letters are Chinese, at least 50 % where Chinese was asked", "a copy was asked")
+
+
+@pytest.mark.long
+def test_a_neighbour_that_works_throughout_voids_the_speed(behind):
+    _, under = behind
+    with detached(*burner(NEIGHBOUR, 3600)):
+        said(under(LOOSE, guard=BESIDE)["TPS-1"], Verdict.INVALID, "2 of 2 requests were noisy. Request 1: asr came up", "allowed (pid")
+
+
+def test_a_burst_costs_its_requests_alone(behind):
+    """A neighbour that works for 2 s within request 3: it and what it reaches are asked anew, the others are the number."""
+    _, under = behind
+    found = under(LOOSE.model_copy(update={"requests": 4, "max_requests": 40, "warmup": 0}), guard=BESIDE)
+    asked, neighbours = [], []
+
+    def burst(path):
+        asked.append(path)
+        if sum(path.startswith(PATH[API[found.candidate]]) for path in asked) == 3 and not neighbours:
+            neighbours.append(threading.Thread(target=work_for_2_s))
+            neighbours[0].start()
+
+    found.hooks.append(burst)
+    raw = found.taken("TPS-1").raw
+    found.hooks.clear()
+    neighbours[0].join()
+    assert 3 in raw["excluded"], [request["meanwhile"] for request in raw["requests"]]
+    assert len(raw["requests"]) - len(raw["excluded"]) >= 4
+    assert "noisy" not in found["TPS-1"].reason
 
 
 @pytest.mark.parametrize(

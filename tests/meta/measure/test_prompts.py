@@ -10,6 +10,7 @@ import pytest
 from fixtures.measure import prompts
 from fixtures.measure.checks import ContainsAllCheck, ExactCheck, LinesExactCheck, run_checks
 from fixtures.measure.prompts import PROMPTS, PromptError, SpeedSet, corpus_path, corpus_sha256, load_prompt, load_speed_set
+from fixtures.measure.speed_prompts import load_speed_prompts
 from fixtures.measure.traditional import first_mojibake, first_simplified
 from fixtures.models.twins.scripts import shipped_scripts
 
@@ -79,17 +80,49 @@ def test_shared_checks_come_before_a_styles_own():
 # -- speed sets
 
 
+@pytest.mark.parametrize("api", ["chat", "completion"])
 @pytest.mark.parametrize("set_id", SPEED)
-def test_speed_prompts_are_distinct_and_always_the_same(set_id):
-    speed = load_speed_set(set_id)
-    texts = [speed.prompt(index) for index in range(speed.count)]
+def test_speed_prompts_are_distinct_and_always_the_same(set_id, api):
+    speed = load_speed_prompts(set_id)
+    texts = [speed.at(place, 7, api).text for place in range(speed.count)]
     assert speed.count >= 40
     assert len(set(texts)) == speed.count
     assert all(prompts.SPEED_MARK in text for text in texts)
-    assert texts == [load_speed_set(set_id).prompt(index) for index in range(speed.count)]
+    assert texts == [load_speed_prompts(set_id).at(place, 7, api).text for place in range(speed.count)]
 
 
-@pytest.mark.parametrize("set_id", SPEED)
+def test_a_mix_takes_turns_and_is_another_with_another_seed():
+    mix = load_speed_prompts("mix")
+    names = [category.id for category in mix.categories]
+    assert [mix.at(place, 7, "chat").category for place in range(12)] == names * 2
+    assert all(mix.at(place, 7, "chat").text != mix.at(place, 8, "chat").text for place in range(12))
+    with pytest.raises(PromptError, match="a prompt sent twice to one launch would be drafted from memory"):
+        mix.at(mix.count, 7, "chat")
+
+
+def test_a_set_is_the_same_with_each_seed():
+    """What a report was measured over is no draw."""
+    speed = load_speed_prompts("repetitive-en")
+    assert speed.at(3, 7, "chat").text == speed.at(3, 8, "completion").text == load_speed_set("repetitive-en").prompt(3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ('[[categories]]\nform = "speed-chat"\n', "a mix has two categories or more, this one 1"),
+        ('[[categories]]\nform = "speed-chat"\n' * 2, "form speed-chat is two categories"),
+        ('[[categories]]\nform = "speed-chat"\n[[categories]]\nform = "speed-chta"\n', "did you mean speed-chat?"),
+        ('[[categories]]\nform = "speed-chat"\n[[categories]]\nform = "speed-code"\nowes = ["eagle"]\n', "owes"),
+    ],
+)
+def test_a_mix_that_is_none_is_refused(tmp_path, changes, says):
+    file = tmp_path / "own.toml"
+    file.write_text(f'schema = 1\nid = "own"\ntitle = "Own"\nlanguage = "mul"\nignore_eos = true\n{changes}', "utf-8")
+    with pytest.raises(PromptError, match=re.escape(says)):
+        load_speed_prompts(str(file))
+
+
+@pytest.mark.parametrize("set_id", sorted({*SPEED} - {"mix"}))
 def test_speed_prompts_share_no_long_passage(set_id):
     """24 tokens is what ngram-mod matches by default, and a word is a token or more."""
     speed = load_speed_set(set_id)

@@ -56,6 +56,30 @@ def test_it_may_be_called_by_a_link_from_anywhere(tmp_path):
     assert "--execute" in output
 
 
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (("doctor",), "--doctor=-"),
+        (("doctor", "--host=dgx"), "--doctor=- --host=dgx"),
+        (("doctor", "my dgx.toml"), "--doctor=my dgx.toml"),
+        (("signoff",), "--signoff"),
+        (("signoff", "dgx", "--fresh"), "--signoff --host=dgx --fresh"),
+    ],
+)
+def test_a_word_that_is_left_out_is_never_taken_from_what_follows(tmp_path, words, given):
+    """`--doctor` takes a FILE or none: the tests that follow it are none."""
+    shutil.copy(SCRIPT, tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_a.py").touch()
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$*"\nexit 75\n')
+    python.chmod(0o755)
+    status, output = readiness(*words, script=tmp_path / "readiness")
+    assert status == 75, "the status is pytest's own"
+    assert output.endswith(f" {given} {tmp_path}/tests/test_a.py\n")
+
+
 def test_it_is_a_plain_shell_script():
     subprocess.run(["sh", "-n", str(SCRIPT)], check=True)
 

@@ -191,10 +191,13 @@ def test_what_is_no_address_is_one_message(tmp_path):
 def test_streams_and_conversations_are_asked_of_a_live_server_too(tmp_path, live):
     live(18888, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
     host = child_session.write_host(tmp_path, port=18865)
-    exempt = ('COH-2 = "not part of this test"\n', 'COH-3 = "not part of this test"\n')
-    host.write_text(host.read_text().replace("".join(exempt), ""))
-    session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18888", "-k", "good", "-m", "coherence")
+    exempt = "".join(f'COH-{number} = "not part of this test"\n' for number in (2, 3, 4))
+    host.write_text(host.read_text().replace(exempt, ""))
+    chosen = ("-k", "good and not lines and not facts", "-m", "coherence", "--prompt-seed=7")
+    session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18888", *chosen)
     assert session.wait() == 0, session.output
+    assert "prompts drawn from seed 7" in session.output
+    assert session.record("COH-4", "good-q8")["measured"] == {"asked": 2, "right": 2, "prompt_seed": 7}
     measured = {name: session.record(name, "good-q8")["measured"] for name in ("COH-2", "COH-3")}
     assert measured["COH-2"]["text_ok"]
     assert measured["COH-2"]["plain"] is False, "what drafts may answer otherwise by a margin: only the checks decide"

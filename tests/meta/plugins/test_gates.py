@@ -109,7 +109,7 @@ def test_a_hand_edited_review_is_red_in_a_static_run_and_no_option_of_pytest_men
 @pytest.mark.runtime
 def test_the_owners_command_lists_exactly_both_26b_lanes(tmp_path):
     done = run("--host", "dgx", "-m", "coherence", "-k", "26b", "--collect-only", "-q")
-    ids = [line.split("[")[1] for line in done.stdout.splitlines() if "[" in line]
+    ids = [line.split("[")[1].rstrip("]") for line in done.stdout.splitlines() if "[" in line]
     assert {"-".join(test_id.split("-")[:2]) for test_id in ids} == {"26b-k3v3", "26b-k3v4"}
 
 

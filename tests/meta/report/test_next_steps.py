@@ -6,8 +6,9 @@ from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of,
 from fixtures.catalog.requirement import Tier
 from fixtures.records.verdict import Verdict
 from fixtures.report.blocks import Steps
+from fixtures.report.commands import signoff_command
+from fixtures.report.last_screen import render_last
 from fixtures.report.markdown import render_markdown
-from fixtures.report.terminal import render_terminal
 
 
 def test_each_state_has_its_right_next_command():
@@ -29,9 +30,36 @@ def test_each_state_has_its_right_next_command():
 
 def test_a_blocker_that_candidates_share_is_one_step_and_comes_first():
     states = {**FIVE_STATES, "e4b-k3v4": Verdict.BLOCKED}
+    states["26b-k3v3"] = Verdict.PASS
     first = summed(run_of(host_of("dgx"), states).verdict).steps[0]
     assert first.candidates == ("31b-k3v3", "e4b-k3v4")
     assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
+
+
+def test_the_failure_that_decides_comes_before_a_shared_blocker():
+    states = {**FIVE_STATES, "e4b-k3v4": Verdict.BLOCKED}
+    steps = summed(run_of(host_of("dgx"), states).verdict).steps
+    assert [step.verdict for step in steps[:3]] == [Verdict.FAIL, Verdict.FAIL, Verdict.BLOCKED]
+    assert steps[0].candidates == ("26b-k3v3",)
+    compared = summed(run_of(host_of("dgx"), {**FIVE_STATES, "26b-k3v3": Verdict.PASS, "31b-k3v4": Verdict.FAIL}).verdict).steps
+    assert compared[0].verdict is Verdict.BLOCKED, "what is never promoted decides nothing"
+
+
+def test_what_was_tried_comes_before_what_was_left_out():
+    states = {"31b-k3v3": Verdict.NOT_RUN, "e4b-k3v4": Verdict.BLOCKED}
+    assert [step.verdict for step in summed(run_of(host_of("dgx"), states).verdict).steps][:2] == [Verdict.BLOCKED, Verdict.NOT_RUN]
+
+
+def test_what_a_live_server_was_asked_is_asked_of_it_again_and_nothing_else_is():
+    options = ("--host", "dgx", "--attach=http://127.0.0.1:8092")
+    steps = summed(run_of(host_of("dgx"), {"26b-k3v3": Verdict.BLOCKED, "26b-k3v4": Verdict.NOT_RUN}).verdict, options).steps
+    (blocked,) = [step for step in steps if step.verdict is Verdict.BLOCKED]
+    assert blocked.commands == ("pytest --host dgx --attach=http://127.0.0.1:8092 -k 26b-k3v3",), (
+        "no audit of ports that nobody launches on"
+    )
+    (left_out,) = [step for step in steps if step.verdict is Verdict.NOT_RUN]
+    assert left_out.commands == ("pytest --host dgx -k 26b-k3v4",)
+    assert signoff_command(options) == "make signoff HOST=dgx"
 
 
 def test_a_gate_that_says_more_of_the_same_blocker_is_no_step_of_its_own():
@@ -77,10 +105,10 @@ def test_commands_repeat_what_the_run_was_given():
     assert all(command.startswith(f"{shell} ") for command in commands)
     assert page.banner.next_command == commands[0]
     assert f"{shell} --signoff" in repr(blocks_of(page, "runbook"))
-    assert f"{shell} --signoff" in render_terminal(summed(sample.verdict, options), 100)
+    assert f"{shell} --signoff" in render_last(summed(sample.verdict, options), 100)
     assert f"`{commands[0]}`" in render_markdown(summed(sample.verdict, options))
 
 
 def test_commands_are_quoted_for_the_shell():
     verdict = five_states().verdict.model_copy(update={"host": "a b; rm -rf /"})
-    assert summed(verdict).steps[0].commands[0] == "pytest --host 'a b; rm -rf /' -m audit -k 31b-k3v3"
+    assert summed(verdict).steps[0].commands[0] == "pytest --host 'a b; rm -rf /' -m coherence -k 26b-k3v3 --fresh"

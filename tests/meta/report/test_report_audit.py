@@ -92,8 +92,9 @@ class TestTerminal:
             "ok Lock /run/lock/stand-in.lock free: a stale file that nobody holds",
             "BLOCK Competing load ASR ASR: 344.0 % of a core, 50 % allowed (pid 2378446 asr 344.0 %) -> wait until it is idle or paused",
             "ok Port 8080 free (fallback)",
-            "BLOCK Port 8090 port 8090 is taken by python (pid 2317) -> stop its holder",
-            "BLOCK Port 8092 port 8092 is taken by llama-server (pid 3161112)",
+            "BLOCK Port 8090 port 8090 is taken by python (pid 2317) -> see who its holder is",
+            "BLOCK Port 8092 port 8092 is taken by llama-server (pid 3161112); it is the host's canary (`ports.watch`): leave it running;",
+            "a candidate needs another port -> nothing: it is to stay",
             "note Resident llama-server PID 3161112 ?, 0 MiB resident, port 8092",
         ):
             assert line in said
@@ -121,7 +122,7 @@ class TestTerminal:
                 "What was read, what it means, and what to do",
                 "taken by python (PID 2317) (31b-k3v3)",
                 "344.0 % of a core, 50 % allowed: asr PID 2378446",
-                "stop its holder or give it another port",
+                "see who its holder is: stop it if it is yours to stop",
             ),
         ),
         (
@@ -131,7 +132,7 @@ class TestTerminal:
                 "被佔用：python (PID 2317)（31b-k3v3）",
                 "單核 344.0%，上限 50%：asr PID 2378446",
                 "空閒：無人持有的過期鎖檔",
-                "停掉佔用者或改用別的連接埠",
+                "先查明佔用者是誰",
             ),
         ),
     ],

@@ -14,9 +14,9 @@ A4_WIDTH_PX = 703  # 210 mm less the margins, at 96 px an inch
 pytestmark = pytest.mark.runtime
 
 
-def many_requirements():
+def many_requirements(count=60):
     base = load_requirements()
-    requirements = [base[n % len(base)].model_copy(update={"id": f"{base[n % len(base)].id.split('-')[0]}-{n + 100}"}) for n in range(60)]
+    requirements = [base[n % len(base)].model_copy(update={"id": f"{base[n % len(base)].id.split('-')[0]}-{n + 40}"}) for n in range(count)]
     return run_of(host_of("dgx"), FIVE_STATES, requirements=requirements)
 
 
@@ -76,15 +76,37 @@ def test_the_check_for_overflow_can_fail(open_page):
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", PAGES)
-def test_verdict_and_matrix_are_seen_without_scrolling(open_page, name, size):
+def test_verdict_reason_and_next_command_are_seen_without_scrolling(open_page, name, size):
     page = open_page(name, size)
-    for selector in ("#headline", ".coverage", ".screen .matrix tbody tr:last-child th a"):
+    seen = ["#headline", ".coverage", *([".reason", ".todo .why", ".todo .command"] if name.startswith("five") else [])]
+    if size == SIZES[0]:
+        seen.append(".screen .matrix tbody tr:last-child th a")
+    for selector in seen:
         box = page.locator(selector).last.bounding_box()
-        assert box is not None
+        assert box is not None, selector
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= size[1], f"{selector} ends below the first screen"
     sign = page.locator(".screen .matrix .sign").first.bounding_box()
     assert 0 <= sign["x"] < sign["x"] + sign["width"] <= size[0]
+
+
+def test_forty_requirements_fit_the_width_of_a_desktop(browser, tmp_path):
+    file = tmp_path / "forty.html"
+    file.write_text(render_page(build_page(**many_requirements(40)._asdict())), "utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(file.as_uri())
+    assert page.locator(".screen .matrix thead tr:last-child th").count() == 40
+    wide, seen = page.evaluate("[...document.querySelectorAll('.scroll.screen')].map(box => [box.scrollWidth, box.clientWidth])[0]")
+    assert wide <= seen
+    context.close()
+
+
+@pytest.mark.parametrize("name", ["five-en", "five-zh-TW"])
+def test_a_card_ends_with_its_command(open_page, name):
+    page = open_page(name)
+    for card in page.locator("#candidates .card").all():
+        assert "pytest --host dgx" in card.locator("> :last-child code").text_content()
 
 
 def test_hostile_answers_run_nothing(open_page):

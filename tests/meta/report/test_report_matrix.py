@@ -23,10 +23,14 @@ def test_columns_come_from_the_requirement_list_alone():
     assert all(cell.verdict == Verdict.PASS for group in page.matrix.groups for row in group.rows for cell in row.cells)
 
 
-def test_required_columns_stand_before_advisory_ones_and_comparison_rows_last():
+def test_columns_stand_by_family_required_ones_before_advisory_ones_and_comparison_rows_last():
     matrix = page_of(five_states()).matrix
-    advisory = [column.advisory for column in matrix.columns]
-    assert advisory == sorted(advisory)
+    assert [family.prefix for family in matrix.families] == list(dict.fromkeys(column.prefix for column in matrix.columns))
+    assert sum(family.span for family in matrix.families) == len(matrix.columns)
+    for family in matrix.families:
+        advisory = [column.advisory for column in matrix.columns if column.prefix == family.prefix]
+        assert len(advisory) == family.span
+        assert advisory == sorted(advisory)
     assert [group.role for group in matrix.groups] == [Role.PROMOTED, Role.COMPARISON]
     assert matrix.groups[1].rows[0].sign.comparison
 

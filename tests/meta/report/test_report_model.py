@@ -20,7 +20,7 @@ from fixtures.report.honesty import Headline, doubts, headline, sign_of
 from fixtures.report.inline import File, Msg
 from fixtures.report.markdown import render_markdown
 from fixtures.report.parts.provenance import reused_line
-from fixtures.report.terminal import render_terminal
+from fixtures.report.terminal import render_matrix
 
 READY = run_of(host_of("dgx"), {})
 
@@ -125,7 +125,7 @@ def test_ready_by_a_waiver_is_set_apart_wherever_a_sign_off_stands():
     assert [name for name, sign in signs.items() if sign.waived] == ["e4b-k3v3"]
     assert signs["e4b-k3v3"].signoff == SignOff.READY
     assert "READY (by waiver)" in render_markdown(summed(sample.verdict))
-    assert "READY (by waiver)" in render_terminal(summed(sample.verdict), 200)
+    assert "READY (by waiver)" in render_matrix(summed(sample.verdict), 200)
 
 
 def test_a_run_without_any_evidence_can_be_shown():

@@ -9,9 +9,10 @@ from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of,
 from fixtures.catalog.load import load_families
 from fixtures.records.verdict import Judgement, SignOff, Verdict
 from fixtures.report.junit import render_junit
+from fixtures.report.last_screen import render_last
 from fixtures.report.markdown import render_markdown
 from fixtures.report.summary import summary_of
-from fixtures.report.terminal import render_terminal
+from fixtures.report.terminal import render_matrix
 
 HOSTILE = "| a\n`b` <script> \u202e\ud800\x00 ]]> *x* [y](z)"
 
@@ -54,12 +55,12 @@ IDS = ["five", "ready", "partial", "incomplete"]
 
 @pytest.mark.parametrize(("sample", "word", "ready"), SAMPLES, ids=IDS)
 def test_all_three_say_the_same_word_first(sample, word, ready):
-    assert render_terminal(summed(sample.verdict), 100).startswith(f"{word} ")
+    assert render_last(summed(sample.verdict), 100).startswith(f"{word} ")
     assert f"**{word}**" in render_markdown(summed(sample.verdict)).splitlines()[0]
     assert (_master(sample.verdict) == "") == ready
 
 
-@pytest.mark.parametrize("render", [render_markdown, lambda summary: render_terminal(summary, 100)], ids=["markdown", "terminal"])
+@pytest.mark.parametrize("render", [render_markdown, lambda summary: render_last(summary, 100)], ids=["markdown", "terminal"])
 def test_a_false_ready_is_told_as_incomplete_with_its_contradiction(render):  # type: ignore[no-untyped-def]
     text = render(summed(falsely_ready()))
     assert "INCOMPLETE" in text.splitlines()[0]
@@ -80,7 +81,7 @@ def _master(verdict):
 def test_a_pass_whose_record_is_lost_is_red_in_every_report():
     sample = run_of(host_of("dgx"), {})
     summary = summary_of(sample.verdict, (), {record.seq for record in sample.evidence[1:]}, load_families())
-    assert render_terminal(summary, 100).startswith("INCOMPLETE ")
+    assert render_last(summary, 100).startswith("INCOMPLETE ")
     assert "**INCOMPLETE**" in render_markdown(summary).splitlines()[0]
     assert 'message="INCOMPLETE' in render_junit(summary)
 
@@ -94,12 +95,12 @@ def test_what_is_not_ready_is_never_ready_by_waiver():
 def test_a_comparison_row_is_said_to_be_one_also_where_it_is_waived():
     summary = summed(run_of(host_of("dgx"), dict.fromkeys(FIVE_STATES, Verdict.WAIVED)).verdict)
     assert "| `31b-k3v4` | READY (by waiver, comparison only) |" in render_markdown(summary)
-    assert "(ready (by waiver))" in render_terminal(summary, 200)
+    assert "(ready (by waiver))" in render_matrix(summary, 200)
 
 
 def test_a_partial_run_is_called_so_once():
     summary = summed(run_of(host_of("dgx"), {}, full_scope=False).verdict)
-    for text in (render_terminal(summary, 100), render_markdown(summary)):
+    for text in (render_last(summary, 100), render_markdown(summary)):
         assert text.splitlines()[0].count("PARTIAL RUN") == 1
 
 
@@ -169,14 +170,15 @@ def test_markdown_speaks_chinese():
 
 @pytest.mark.parametrize("width", [20, 60, 80, 100, 160])
 def test_terminal_lines_fit_the_width_but_for_commands(width):
-    lines = render_terminal(summed(five_states().verdict), width).splitlines()
+    summary = summed(five_states().verdict)
+    lines = [*render_matrix(summary, width).splitlines(), *render_last(summary, width).splitlines()]
     assert [line for line in lines if len(line) > max(width, 40) and "$ " not in line and "make signoff" not in line] == []
 
 
 @pytest.mark.parametrize("width", [60, 100, 160])
 def test_terminal_shows_every_requirement_of_every_candidate(width):
     verdict = five_states().verdict
-    text = render_terminal(summed(verdict), width)
+    text = render_matrix(summed(verdict), width)
     headers = {word for line in text.splitlines() if line.startswith("candidate ") for word in line.split()}
     assert headers >= {gate.requirement for candidate in verdict.candidates for gate in candidate.gates}
     row = next(line for line in text.splitlines() if line.startswith("26b-k3v3 "))
@@ -185,6 +187,6 @@ def test_terminal_shows_every_requirement_of_every_candidate(width):
 
 
 def test_terminal_is_free_of_control_characters():
-    text = render_terminal(summed(hostile()), 100)
+    text = render_matrix(summed(hostile()), 100) + render_last(summed(hostile()), 100)
     assert not [character for character in text if ord(character) < 32 and character != "\n"]
     text.encode("utf-8")

@@ -79,6 +79,14 @@ PPL-1 = "not part of this test"
 PPL-2 = "not tested here"
 COH-2 = "not part of this test"
 COH-3 = "not part of this test"
+COH-4 = "not part of this test"
+LOSS-1 = "not part of this test"
+STA-3 = "not part of this test"
+STA-4 = "not part of this test"
+STA-5 = "not part of this test"
+STA-6 = "not part of this test"
+COH-5 = "not part of this test"
+COH-6 = "not part of this test"
 KV-2 = "not tested here"
 AUD-4 = "nothing is installed"
 DEP-6 = "nothing is installed"
@@ -91,7 +99,8 @@ accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta t
 """
 
 SMOLLM2 = 'target = { kind = "registry", model = "smollm2-135m" }'
-LEAN = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # no gate uses them, and hypothesis takes half a second to import
+# no gate uses these plugins, and hypothesis takes half a second to import; -ra: every gate's reason is in the output
+LEAN = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-ra")
 NGRAM = "ngram_mod = true, ngram_n_match = 8, ngram_n_min = 4, ngram_n_max = 16"
 
 

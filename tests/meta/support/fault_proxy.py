@@ -23,7 +23,9 @@ _OWN = ("content-length", "transfer-encoding", "connection", "keep-alive")
 class Rule:
     """What is falsified in answers whose path begins with `path`.
 
-    `after`: so many of them pass unchanged first. `request` replaces keys of what is asked, `status` the HTTP status, `replace` text of
+    `after`: so many of them pass unchanged first; `times`: so many are falsified then (None: all). `hold`: seconds before it is sent on.
+    `over`: only of requests of more bytes than that.
+    `request` replaces keys of what is asked, `status` the HTTP status, `replace` text of
     the body (old, new), `values` keys of the JSON body ("timings.draft_n" -> value; None removes the key). `tear` is a text that loses
     its last byte. Of a stream, event by event: `values`, `replace` and `tear` as above, `drop_event` leaves out the event of that
     number, `end_after` everything behind that many events, `scale` multiplies numbers ("timings.predicted_ms" -> 0.92), and `slower`
@@ -33,6 +35,9 @@ class Rule:
 
     path: str = "/"
     after: int = 0
+    times: int | None = None
+    hold: float = 0.0
+    over: int = 0
     status: int | None = None
     replace: tuple[str, str] | None = None
     values: dict = field(default_factory=dict)
@@ -97,13 +102,14 @@ class FaultProxy(ThreadingHTTPServer):
         with self._lock:
             self._rule, self._matched = rule, 0
 
-    def rule_for(self, path):
+    def rule_for(self, path, length):
         """The rule where it is this answer's turn, else None."""
         with self._lock:
-            if self._rule is None or not path.startswith(self._rule.path):
+            if self._rule is None or not path.startswith(self._rule.path) or length < self._rule.over:
                 return None
             self._matched += 1
-            return self._rule if self._matched > self._rule.after else None
+            last = self._matched if self._rule.times is None else self._rule.after + self._rule.times
+            return self._rule if self._rule.after < self._matched <= last else None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
         server.on_request(self.path)
         length = int(self.headers.get("Content-Length") or 0)
         upstream = http.client.HTTPConnection("127.0.0.1", server.upstream, timeout=_TIMEOUT_S)
-        rule = server.rule_for(self.path)
+        rule = server.rule_for(self.path, length)
+        if rule:
+            time.sleep(rule.hold)
         try:
             upstream.request(self.command, self.path, *self._asked(rule, self.rfile.read(length)))
             answer = upstream.getresponse()
@@ -190,7 +198,7 @@ def _with_values(answer, values, new=True):
         inner, key = _place(answer, place)
         if value is None:
             inner.pop(key, None)
-        elif new or key in inner:
+        elif new or isinstance(inner, list) or key in inner:
             inner[key] = value
     return answer
 
@@ -200,4 +208,4 @@ def _place(answer, place):
     *parents, key = place.split(".")
     for parent in parents:
         answer = answer[int(parent)] if isinstance(answer, list) else answer.setdefault(parent, {})
-    return answer, key
+    return answer, int(key) if isinstance(answer, list) else key

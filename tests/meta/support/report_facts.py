@@ -86,7 +86,7 @@ def _speed_facts(candidate, requirement, state):
         measured = {"accept_pct": round(accept, 3), "estimator": "pooled", "draft_n": 1840, "draft_n_accepted": round(18.4 * accept)}
         return measured, {"requests": requests}
     spread = {"ci_low_tps": round(tps * 0.988, 3), "ci_high_tps": round(tps * 1.013, 3), "cv_pct": 1.21, "requests": 6, "decode_s": 12.0}
-    return {"decode_tps": tps, **spread}, {"requests": requests}
+    return {"decode_tps": tps, **spread}, {"requests": requests, "speeds": [request["predicted_per_second"] for request in requests]}
 
 
 def judgement_of(candidate, requirement, owed, state, measured):
