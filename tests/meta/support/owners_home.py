@@ -19,7 +19,6 @@ from support.places import ROOT
 HOME = "/home/owner"
 _MODELS = {"gemma4-31b": "twin60", "gemma4-26b": "twin30", "gemma4-e4b": "twin42"}
 _NAMES = {"gemma4-31b": "gemma-4-31b-it", "gemma4-26b": "gemma-4-26b-a4b-it", "gemma4-e4b": "gemma-4-e4b-it"}
-_SCRIPTED = ", ".join(f'{gate} = "its text is scripted: it knows no other prompt"' for gate in ("COH-4", "COH-5", "STA-6"))
 _UNITS = {
     "31b-fullt3": ("gemma4-31b", 8090, "tbq3_0", 3, True),
     "26b-k3v4": ("gemma4-26b", 8088, "tbq4_0", 2, False),
@@ -35,6 +34,12 @@ Environment=GGML_CUDA_DISABLE_GRAPHS=1
 Restart=on-failure
 [Install]
 WantedBy=default.target
+"""
+_SCRIPTED = """
+[exempt]
+COH-4 = "its text is scripted: it knows no other prompt"
+COH-5 = "its text is scripted: it knows no other prompt"
+STA-6 = "its text is scripted: it knows no other prompt"
 """
 _PURE = "Environment=GGML_TBQ_PURE=1\n"
 
@@ -79,7 +84,7 @@ def build(scene: Path):
     shutil.copytree(engine, bin_folder, symlinks=True, copy_function=os.link)
     host = (ROOT / "fixtures/catalog/hosts/dgx.toml").read_text()
     host = re.sub(r"(?ms)^\[hardware\]\n.*?(?=^\[)", "", host).replace('preset = "cuda-gb10"', 'preset = "cpu"')
-    host = re.sub(r"(?m)^prompts = .*", f'prompts = ["zh_marker"]\nexempt = {{ {_SCRIPTED} }}', host)
+    host = re.sub(r"(?m)^prompts = .*", 'prompts = ["zh_marker"]', host) + _SCRIPTED
     for model, twin in _MODELS.items():
         made = ensure_twin(twin, "scripted")
         for part, source in (("target", made.target), ("drafter", made.drafter)):
