@@ -1,7 +1,7 @@
 """Benchmarks of the suite itself, each with a bound: `make bench`, or `python -m bench [WORD]`. Never part of the tests.
 
-A module `bench_<topic>.py` holds `BENCHES`, a tuple of `Bench`; the runner finds it by its name. Anything that takes a reading
-fits: a time, a share of a core, bytes.
+A module `bench_<topic>.py` holds `BENCHES`, a tuple of `Bench`; the runner finds it by its name. Where it has none for want of a
+machine, its `ABSENT` says why. Anything that takes a reading fits: a time, a share of a core, bytes.
 """
 
 from __future__ import annotations

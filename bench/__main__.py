@@ -8,16 +8,23 @@ import pkgutil
 import statistics
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import bench
 from bench import Bench
 
 
-def found() -> Iterator[Bench]:
-    """The benchmarks of all modules `bench_*`, in the order of their names."""
+def modules() -> Iterator[ModuleType]:
+    """All modules `bench_*`, in the order of their names."""
     for module in sorted(pkgutil.iter_modules(bench.__path__), key=lambda module: module.name):
         if module.name.startswith("bench_"):
-            yield from importlib.import_module(f"bench.{module.name}").BENCHES
+            yield importlib.import_module(f"bench.{module.name}")
+
+
+def found() -> Iterator[Bench]:
+    """The benchmarks of all modules."""
+    for module in modules():
+        yield from module.BENCHES
 
 
 def run(one: Bench) -> bool:
@@ -44,6 +51,9 @@ def main() -> int:
     if not chosen:
         print(f"no benchmark has {word!r} in its name; there are: {', '.join(one.name for one in found())}", file=sys.stderr)
         return 2
+    for module in modules():
+        if not module.BENCHES:
+            print(f"none   {module.__name__}: {module.ABSENT}", flush=True)
     held = [run(one) for one in chosen]  # all of them, also after a missed one
     return 0 if all(held) else 1
 

@@ -1,4 +1,4 @@
-"""Patch set tbq on an NVIDIA GPU: time of a step at depth with k3v3 and k3v4 over that with F16, on the geometry twins.
+"""Patch set tbq on an NVIDIA GPU: time of a step at depth with k3v3 and k3v4 over that with F16, q8_0 and q4_0, on the geometry twins.
 
 The twins' matrices are tiny, so a step is launches and attention: what the cache costs shows more than in a model of true size,
 which `llama_build/patches/tbq/device` measures. Without a GPU there is nothing to run, and the module offers nothing.
@@ -23,8 +23,15 @@ _DRIVER = Path("/proc/driver/nvidia/version")
 _PRESETS = {"9.0": "cuda-h100", "12.1": "cuda-gb10"}
 _TWINS = {"31B": "twin60", "26B": "twin30", "E4B": "twin42"}
 _DEPTHS = (0, 32768)
-_LANES = {"k3v3": ("tbq3_0", "tbq3_0"), "k3v4": ("tbq3_0", "tbq4_0")}
-_MOST = {0: 1.10, 32768: 1.0}  # times F16: the rotations of Q, K and V are launches that F16 does not have
+_CACHES = {
+    "k3v3": ("tbq3_0", "tbq3_0"),
+    "k3v4": ("tbq3_0", "tbq4_0"),
+    "F16": ("f16", "f16"),
+    "q8_0": ("q8_0", "q8_0"),
+    "q4_0": ("q4_0", "q4_0"),
+}
+_PAIRS = (("k3v3", "F16"), ("k3v4", "F16"), ("k3v3", "q8_0"), ("k3v3", "q4_0"))
+_MOST = {0: 1.10, 32768: 1.0}  # times F16: the rotations of Q, K and V are launches that F16 does not have; 1.0 times the others
 _TIMEOUT_S = 900
 
 
@@ -44,8 +51,9 @@ class Step:
     depth: int
     tokens: int
 
-    def seconds(self, k_type: str, v_type: str) -> float:
-        """Median of five."""
+    def seconds(self, cache: str) -> float:
+        """Median of five, with this KV cache."""
+        k_type, v_type = _CACHES[cache]
         engine = build_engine(EngineRequest.named("pinned+tbq", _preset()))
         if engine.bench is None:
             raise BuildError(f"{engine.folder} has no llama-bench; build that target too")
@@ -59,13 +67,13 @@ class Step:
 
 
 @contextmanager
-def _over_f16(step: Step, k_type: str, v_type: str) -> Iterator[Reading]:
-    """F16 before and after, so that a drift of the clocks meets both sides."""
+def _over(step: Step, ours: str, theirs: str) -> Iterator[Reading]:
+    """The other one before and after, so that a drift of the clocks meets both sides."""
 
     def read() -> float:
-        before = step.seconds("f16", "f16")
-        ours = step.seconds(k_type, v_type)
-        return 2 * ours / (before + step.seconds("f16", "f16"))
+        before = step.seconds(theirs)
+        own = step.seconds(ours)
+        return 2 * own / (before + step.seconds(theirs))
 
     yield read
 
@@ -74,9 +82,11 @@ def _benches() -> Iterator[Bench]:
     for model, twin in _TWINS.items():
         for depth in _DEPTHS:
             for tokens in (1, 4):
-                for lane, (k_type, v_type) in _LANES.items():
-                    name = f"tbq on CUDA: step of {tokens} of {model}, {lane} over F16 KV at depth {depth}"
-                    yield Bench(name, _MOST[depth], "times", partial(_over_f16, Step(twin, depth, tokens), k_type, v_type), 3)
+                for ours, theirs in _PAIRS:
+                    name = f"tbq on CUDA: step of {tokens} of {model}, {ours} over {theirs} KV at depth {depth}"
+                    most = _MOST[depth] if theirs == "F16" else 1.0
+                    yield Bench(name, most, "times", partial(_over, Step(twin, depth, tokens), ours, theirs), 3)
 
 
 BENCHES = tuple(_benches()) if _DRIVER.exists() else ()
+ABSENT = "no NVIDIA driver is loaded here"

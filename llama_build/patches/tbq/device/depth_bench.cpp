@@ -2,10 +2,12 @@
 // repeated up to the depth, and the result is restored. Only positions are new; attention reads as many bytes as after a real one.
 //   depth_bench MODEL pairs(f16,tbq3_0:tbq4_0,..) depths(0,32768,..) n_gen rounds
 // One line of JSON for each pair and depth: t/s (median of the rounds) with 1 token a step and with 4, as a verification of 3
-// drafted tokens has it.
+// drafted tokens has it. With libstep_profile.so preloaded, its lines come between these.
 #include "llama.h"
 #include "ggml.h"
 #include "ggml-backend.h"
+
+#include <dlfcn.h>
 
 #include <algorithm>
 #include <chrono>
@@ -116,6 +118,9 @@ struct arm {
     double prefill = 0, sum = 0;
 };
 
+static const auto profile_begin = (void (*)()) dlsym(RTLD_DEFAULT, "step_profile_begin");
+static const auto profile_end   = (void (*)(const char *, int)) dlsym(RTLD_DEFAULT, "step_profile_end");
+
 static int vocab;
 
 static void decode(llama_context * ctx, int n) {
@@ -219,11 +224,17 @@ int main(int argc, char ** argv) {
                     decode(a.ctx, n);
                     decode(a.ctx, n);
                     const int steps = n == 1 ? n_gen : std::max(4, n_gen/2);
+                    if (profile_begin) {
+                        profile_begin();
+                    }
                     const double start = now();
                     for (int i = 0; i < steps; ++i) {
                         decode(a.ctx, n);
                     }
                     (n == 1 ? a.one : a.four).push_back((now() - start)/steps);
+                    if (profile_end) {
+                        profile_end((a.name + " " + depth + " " + std::to_string(n)).c_str(), steps);
+                    }
                 }
                 const float * logits = llama_get_logits_ith(a.ctx, -1);
                 a.sum = 0;
