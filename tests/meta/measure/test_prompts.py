@@ -9,9 +9,10 @@ import pytest
 
 from fixtures.measure import prompts
 from fixtures.measure.checks import ContainsAllCheck, ExactCheck, LinesExactCheck, run_checks
+from fixtures.measure.mojibake import first_mojibake
 from fixtures.measure.prompts import PROMPTS, PromptError, SpeedSet, corpus_path, corpus_sha256, load_prompt, load_speed_set
 from fixtures.measure.speed_prompts import load_speed_prompts
-from fixtures.measure.traditional import first_mojibake, first_simplified
+from fixtures.measure.taiwan import first_simplified
 from fixtures.models.twins.scripts import shipped_scripts
 
 COHERENCE = sorted(file.stem for file in (PROMPTS / "coherence").glob("*.toml"))
