@@ -25,7 +25,7 @@ def test_wherever_it_is_asked(prove):
 
 @pytest.mark.requirement("COH-4")
 def test_drawn(prove):
-    """Markers, lines and facts of this run's seed, which nobody could know before, are answered rightly."""
+    """Markers, lines, facts, rare characters and JSON of this run's seed, which nobody could know before, are answered rightly."""
     prove(drawn.answers)
 
 

@@ -32,7 +32,7 @@ def test_what_is_drawn_today_is_drawn_for_ever():
 
 def test_every_kind_of_prompt_is_there():
     kinds = ["chat", "code", "json", "reasoning", "repetition", "summary"]
-    assert ["facts", "lines", "marker", *(f"speed-{kind}" for kind in kinds)] == FORMS
+    assert ["facts", "json", "lines", "marker", "rare", *(f"speed-{kind}" for kind in kinds)] == FORMS
 
 
 def test_a_seed_gives_the_same_prompts_again_and_none_twice(drawn):

@@ -11,7 +11,7 @@ from support.leak import leaking_environment
 from support.planted import planted
 
 from fixtures.engine.process import wait_until
-from fixtures.measure import soak
+from fixtures.measure import coherence, soak
 from fixtures.measure.soak_end import frozen
 from fixtures.records.soak import parse_soak
 from fixtures.records.verdict import Verdict
@@ -45,15 +45,20 @@ def test_nothing_is_launched_where_nobody_asked(tmp_path):
         assert "a soak runs where it is asked for alone: pytest --host=local --soak=299 -k 'twin42-q8 and soak'" in found.reason
 
 
-def test_a_segmentation_fault_is_told_with_its_signal_and_request(tmp_path):
-    death = Death(request=9, path=CHAT, by=signal.SIGSEGV)
-    first, second = soaked(tmp_path, Faults(die=death), "24", "STA-3", "STA-4")
+def test_a_segmentation_fault_is_told_with_its_signal_and_request_and_the_run_goes_on(tmp_path):
+    with planted(tmp_path, Faults(die=Death(request=9, path=CHAT, by=signal.SIGSEGV))) as gates:
+        gates.obtainer.soak = parse_soak("24")
+        gates.obtainer.host = gates.host = with_prompt(gates.host)
+        first, second = gates.judge("STA-3", TWIN, soak.survived), gates.judge("STA-4", TWIN, soak.memory)
+        after = gates.judge("COH-1", TWIN, coherence.answer, "repeat_line")
+        assert gates.started == [(TWIN, "soak"), (TWIN, "production")]
     assert first.verdict is Verdict.FAIL
     assert "the process died after" in first.reason
     assert "killed by signal 11 (SIGSEGV)" in first.reason
     assert "request 9: llama-server pid" in first.reason or "request 8: llama-server pid" in first.reason
     assert second.verdict is Verdict.INVALID
     assert "the soak did not last: the process died (see STA-3)" in second.reason
+    assert after.verdict is Verdict.PASS, after.reason
 
 
 def test_a_hang_is_no_death(tmp_path):

@@ -9,9 +9,10 @@ import pytest
 
 from fixtures.measure import prompts
 from fixtures.measure.checks import ContainsAllCheck, ExactCheck, LinesExactCheck, run_checks
+from fixtures.measure.mojibake import first_mojibake
 from fixtures.measure.prompts import PROMPTS, PromptError, SpeedSet, corpus_path, corpus_sha256, load_prompt, load_speed_set
 from fixtures.measure.speed_prompts import load_speed_prompts
-from fixtures.measure.traditional import first_mojibake, first_simplified
+from fixtures.measure.taiwan import first_simplified
 from fixtures.models.twins.scripts import shipped_scripts
 
 COHERENCE = sorted(file.stem for file in (PROMPTS / "coherence").glob("*.toml"))
@@ -238,16 +239,34 @@ def _without(text, start, end):
     [
         (lambda text: text.encode("utf-16"), "is UTF-16; save it as UTF-8"),
         (lambda text: text.encode("utf-8-sig"), "byte-order mark"),
-        (lambda text: text.replace('text = "【', 'text = ""  # "【', 1).encode(), "`chat.checks[0].text` is empty"),
-        (lambda text: (text + '[[completion.checks]]\nkind = "json"\nkeys = []\n').encode(), "`completion.checks[2].keys` is empty"),
+        (
+            lambda text: text.replace('text = "【', 'text = ""  # "【', 1).encode(),
+            "line 10: `checks[0].text` is empty; expected at least one entry or character. See",
+        ),
+        (
+            lambda text: (text + '[[completion.checks]]\nkind = "json"\nkeys = []\n').encode(),
+            "`completion.checks[0].keys` is empty; expected at least one entry or character. See",
+        ),
         (lambda text: text.encode("big5"), "is not UTF-8"),
+        (lambda text: text.encode().replace("驗".encode(), b"\xe9\xa9", 1), "line 10: is not UTF-8 (byte "),
         (lambda text: (text + "[chat]\n").encode(), "is not valid TOML"),
         (
             lambda text: text.replace('id = "zh_marker"', 'id = "marker"').encode(),
             '`id` is "marker", but the file\'s name says "zh_marker"',
         ),
         (lambda text: text.replace("max_tokens", "max_token", 1).encode(), "chat.max_token"),
-        (lambda text: text.replace('kind = "exact"', 'kind = "exactly"').encode(), "exactly"),
+        (
+            lambda text: text.replace('kind = "exact"', 'kind = "exactly"').encode(),
+            'line 9: `checks[0].kind` is "exactly"; did you mean `exact`?',
+        ),
+        (
+            lambda text: (text + '[[completion.checks]]\nkind = "regex"\n').encode(),
+            '`completion.checks[0].kind` is "regex"; valid: clean, contains_all, ',
+        ),
+        (
+            lambda text: ("checks = 5\n" + text.replace("[[checks]]", "[[chat.checks]]").replace('"exact"', '"x"', 1)).encode(),
+            "`checks` is ",
+        ),
         (lambda text: text.replace("schema = 1", "schema = 2").encode(), "schema"),
         (lambda text: _without(text, "[[checks]]", "[chat]").encode(), "chat.checks"),
         (lambda text: _without(text, "[completion]", "stop").encode(), "stop"),
@@ -260,10 +279,13 @@ def _without(text, start, end):
         "no-expectation",
         "no-keys",
         "big5",
+        "cut-character",
         "toml",
         "id",
         "unknown-key",
         "kind",
+        "own-kind",
+        "no-list",
         "schema",
         "no-checks",
         "misplaced",

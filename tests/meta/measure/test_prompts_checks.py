@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.measure.checks import ContainsAllCheck, ContainsNoneCheck, ExactCheck, LinesExactCheck, ScriptCheck, run_checks
-from fixtures.measure.traditional import first_mojibake, first_simplified, is_simplified
+from fixtures.measure.mojibake import first_mojibake
+from fixtures.measure.taiwan import first_simplified
 
 MARKER = "【驗收標記】繁體中文輸出正常。"
 EXACT = ExactCheck(kind="exact", text=MARKER)
@@ -126,17 +127,3 @@ def test_other_encodings_read_as_utf8_are_seen(text, codec):
 @given(TEXTS, st.integers(min_value=1, max_value=2))
 def test_a_character_cut_in_two_is_seen(text, lost):
     assert first_mojibake(text.encode("utf-8")[:-lost].decode("utf-8", errors="replace")) is not None
-
-
-SIMPLIFIED = "国体为这来时会学说对发经过还没样开无东车书长门问马鸟鱼龙飞云头电话机气万与产业专丝两严丧个丰临丽举么义乌乐乔习乡买乱争于亏"
-BOTH = "云丰于万后里面只台干谷志几才斗准"  # simplified forms that are good Traditional characters of their own
-
-
-@pytest.mark.parametrize("character", [char for char in SIMPLIFIED if char not in BOTH])
-def test_simplified_characters_are_known(character):
-    assert is_simplified(character)
-
-
-@pytest.mark.parametrize("character", BOTH + "一ぁ가A。😀\ud800")
-def test_other_characters_are_not(character):
-    assert not is_simplified(character)
