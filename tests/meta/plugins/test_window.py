@@ -28,7 +28,7 @@ def test_windows_one_after_the_other(tmp_path):
     long, status, records = window(host, tmp_path / "long", "60m")
     assert status == 0, long.output
     assert "speed    good-q8: TPS-1, TPS-4, TPS-2, TPS-3" in long.output
-    assert long.output.index("readiness window: 60 min") < long.output.index("tests/test_")
+    assert long.output.index("readiness window: 60 min") < long.output.index("\ntests/test_")
     asked = [record["requirement"] for record in records if record["arm"] == "production"]
     assert asked[:5] == ["TPS-1", "TPS-4", "TPS-5", "TPS-2", "TPS-3"], "speed is asked of a server that has done nothing else"
     assert asked[-1] == "STA-1"
