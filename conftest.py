@@ -7,6 +7,7 @@ pytest_plugins = [
     "fixtures.plugins.choose",
     "fixtures.plugins.record_reference",
     "fixtures.plugins.gates",
+    "fixtures.plugins.window",
     "fixtures.plugins.session",
     "fixtures.plugins.lifecycle",
     "fixtures.plugins.render_units",

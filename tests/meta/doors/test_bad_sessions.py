@@ -68,6 +68,9 @@ CASES_OF = {
     "language: unknown": Case((*AUDIT, "--report-lang=xx"), r"invalid choice: 'xx'"),
     "soak: words": Case((*AUDIT, "--soak=two hours"), r"'two hours' is no length of a soak: expected a number of requests \(299\)"),
     "soak and attach": Case((*AUDIT, "--soak=299", "--attach=http://127.0.0.1:1"), r"--attach launches nothing, and a soak needs a server"),
+    "window: a word": Case((*AUDIT, "--window=soon"), r"'soon' is no length of a window: expected a time up to a week \(45s, 90m, 2h\)"),
+    "window and from ledger": Case((*AUDIT, "--window=45m", "--from-ledger"), r"launches nothing, so it needs no quiet window"),
+    "window and requests": Case((*AUDIT, "--window=45m", "--soak=299"), r"beside --window give it a time, as in --soak=20m"),
     "fresh and from ledger": Case((*AUDIT, "--fresh", "--from-ledger"), r"give one of them"),
     "variable: host that paints": Case(("-m", "audit"), r'has no host "\\x1b\[31m"', {"READINESS_HOST": "\x1b[31m"}),
     "variable: overlay of a bad number": Case(

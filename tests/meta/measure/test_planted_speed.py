@@ -195,7 +195,7 @@ def test_a_neighbour_that_works_throughout_voids_the_speed(behind):
 
 
 def test_a_burst_costs_its_requests_alone(behind):
-    """A neighbour that works for 2 s within request 3: it and what it reaches are asked anew, the others are the number."""
+    """A neighbour that works for 2 s within request 3: the next waits until it has ended, and it is asked anew."""
     _, under = behind
     found = under(LOOSE.model_copy(update={"requests": 4, "max_requests": 40, "warmup": 0}), guard=BESIDE)
     asked, neighbours = [], []
@@ -211,6 +211,8 @@ def test_a_burst_costs_its_requests_alone(behind):
     found.hooks.clear()
     neighbours[0].join()
     assert 3 in raw["excluded"], [request["meanwhile"] for request in raw["requests"]]
+    assert 3 in [request["instead_of"] for request in raw["requests"]]
+    assert raw["paused_s"] >= BESIDE.window_s
     assert len(raw["requests"]) - len(raw["excluded"]) >= 4
     assert "noisy" not in found["TPS-1"].reason
 

@@ -6,8 +6,9 @@ import sys
 import time
 
 import pytest
+from support.evidence_samples import evidence, judged
 
-from fixtures.catalog.candidate import Policy, Speculation
+from fixtures.catalog.candidate import Policy, Role, Speculation
 from fixtures.catalog.load import load_host, load_lanes, load_requirements
 from fixtures.catalog.requirement import Arm
 from fixtures.catalog.scope import applies
@@ -17,6 +18,7 @@ from fixtures.engine.command_matrix import stand_in, with_placeholders
 from fixtures.engine.dialect import recorded_dialect
 from fixtures.engine.model_process import environment_of, model_processes
 from fixtures.records.blocked import Blocked
+from fixtures.records.verdict import Verdict
 
 DGX = load_host("dgx")
 IDLE = "import sys, time; print('up', flush=True); time.sleep(60)"
@@ -80,6 +82,44 @@ def test_a_variable_that_neither_lane_nor_policy_names_is_the_owners():
     bare = DGX.candidate("31b-k3v4").model_copy(update={"policy": Policy()})
     host = host_with(env={"TURBO_AUTO_ASYMMETRIC": "1"})
     assert steering_environment(bare, host, {}, no_graphs=False) == {"TURBO_AUTO_ASYMMETRIC": "1"}
+
+
+PROMOTED = DGX.candidate("26b-k3v3")
+RETEST = PROMOTED.model_copy(update={"role": Role.RETEST, "retests": "seed-prime-ab", "diagnosis": {"LLAMA_GPU_ARGMAX": "1"}})
+
+
+def in_force(candidate, *names):
+    """The judgement of a process of that candidate that was started with its policies and with variables of these names."""
+    asked = {"GGML_CUDA_DISABLE_GRAPHS": "1"}
+    process = {"pid": 42, "name": "llama-server", "variables": asked, "names": ["GGML_CUDA_DISABLE_GRAPHS", "PATH", *names]}
+    raw = {"asked": asked, "unasked": [], "by_presence": [], "processes": [process]}
+    return judged(evidence("STA-2", candidate.id, {"variables": 1, "processes": 1}, raw=raw), candidate, DGX)
+
+
+@pytest.mark.parametrize("name", ["LLAMA_GPU_ARGMAX", "TBQ_SEED_PRIME", "tbq_seedprime_dump"])
+def test_a_diagnostic_variable_on_what_may_be_promoted_fails(name):
+    found = in_force(PROMOTED, name)
+    assert found.verdict is Verdict.FAIL
+    assert f"pid 42 (llama-server) was started with {name}, a diagnostic variable (`engine.diagnostics`)" in found.reason
+
+
+def test_without_any_it_passes_and_a_retest_has_its_own_alone():
+    assert in_force(PROMOTED).verdict is Verdict.PASS
+    assert in_force(RETEST, "LLAMA_GPU_ARGMAX").verdict is Verdict.PASS
+    assert in_force(RETEST, "LLAMA_GPU_ARGMAX", "TBQ_SEED_PRIME").verdict is Verdict.FAIL
+
+
+def test_a_record_that_names_no_variables_proves_nothing_of_them():
+    raw = {"asked": {"A": "1"}, "unasked": [], "by_presence": [], "processes": [{"pid": 1, "name": "x", "variables": {"A": "1"}}]}
+    found = judged(evidence("STA-2", PROMOTED.id, {"variables": 1, "processes": 1}, raw=raw), PROMOTED, DGX)
+    assert (found.verdict, "measure again" in found.reason) == (Verdict.INVALID, True)
+
+
+def test_a_retest_is_launched_with_its_diagnosis_and_nobody_elses_variable_is_overruled():
+    assert steering_environment(RETEST, host_with(), {}, no_graphs=True)["LLAMA_GPU_ARGMAX"] == "1"
+    assert "LLAMA_GPU_ARGMAX" not in steering_environment(PROMOTED, host_with(), {}, no_graphs=True)
+    with pytest.raises(CommandError, match="the diagnosis of 26b-k3v3 needs LLAMA_GPU_ARGMAX=1"):
+        steering_environment(RETEST, host_with(env={"LLAMA_GPU_ARGMAX": "0"}), {}, no_graphs=True)
 
 
 @pytest.fixture

@@ -124,3 +124,26 @@ def test_a_dominated_lane_is_named():
     )
     told = sentences(section_of(sample, evidence=changed))
     assert any(line.startswith("26b-k3v3 is dominated: 26b-k3v4 is nowhere worse") for line in told)
+
+
+def challenged(sample, **changes):
+    """The 31B comparison row as a challenger of its model."""
+    host = sample.manifest.host
+    entries = [{**entry, "challenges": "gemma4-31b"} if entry["id"] == "31b-k3v4" else entry for entry in host["candidates"]]
+    return section_of(sample._replace(manifest=sample.manifest.model_copy(update={"host": {**host, "candidates": entries, **changes}})))
+
+
+def test_a_challenger_is_held_against_the_lane_by_four_criteria_and_the_page_says_by_which_it_has_not_won():
+    blocks = challenged(five_states())
+    (table,) = [block for block in blocks if isinstance(block, Table) and block.caption.key == "promotion.table"]
+    ((challenger, incumbent, *outcomes),) = [[plain(cell.lines[0]) for cell in row.cells] for row in table.groups[0].rows]
+    assert (challenger, incumbent, outcomes[-1]) == ("31b-k3v4", "31b-k3v3", "not known")
+    assert [column.key for column in table.columns[2:]] == ["won_loader", "won_quality", "won_coherence", "won_speed"]
+    (told,) = [line for line in sentences(blocks) if line.startswith("31b-k3v4 is not promoted")]
+    assert told.endswith("speed")
+    assert "against 31b-k3v3 it has not won by" in told
+
+
+def test_side_rows_are_not_promoted_since_nothing_of_them_is_measured(blocks):
+    told = [line for line in sentences(blocks) if "is a side lane and not promoted" in line]
+    assert [line.split()[0] for line in told] == ["dflash-ddtree", "nvfp4-mxfp4", "e2b"]

@@ -7,6 +7,8 @@ from fixtures.catalog.candidate import Role
 from fixtures.catalog.requirement import Requirement
 from fixtures.records.verdict import Judgement, Verdict
 from fixtures.report.blocks import Chart, Table
+from fixtures.report.dossier import open_dossier
+from fixtures.report.sections import others
 from fixtures.report.strings import strings
 
 READY = run_of(host_of("dgx"), {})
@@ -92,3 +94,17 @@ def _columns(section):
     for block in flat(section.blocks):
         if isinstance(block, Table):
             yield from block.columns
+
+
+def test_a_withdrawn_row_says_what_measures_it_again_and_how_that_stands():
+    sample = five_states()
+    host = sample.manifest.host
+    entries = [
+        {**entry, "role": "retest", "retests": "seed-prime-ab"} if entry["id"] == "31b-k3v4" else entry for entry in host["candidates"]
+    ]
+    manifest = sample.manifest.model_copy(update={"host": {**host, "candidates": entries}})
+    dossier = open_dossier(manifest, sample.verdict, sample.evidence, sample.launches, sample.links)
+    rows = {row.anchor: row for group in others.section(dossier).blocks[0].groups for row in group.rows}
+    needs = rows["c-seed-prime-ab"].cells[3].lines
+    assert [getattr(part, "key", getattr(part, "text", "")) for part in needs[1]][:2] == ["others.retested", "31b-k3v4"]
+    assert len(rows["c-tbq-mode14-15"].cells[3].lines) == 1

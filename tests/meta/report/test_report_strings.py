@@ -28,6 +28,7 @@ COMPOSED = (
     "curve.",
     "decision.criterion_",
     "lane_fact.",
+    "promotion.",
     "file.",
     "finding.",
     "goal_state.",
