@@ -48,7 +48,7 @@ def install(kit: Path = KIT, environment: Path = ROOT / ".venv") -> None:
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
     )
     for name in about["without"]:
-        _link(name, Path(packages.stdout.strip()))
+        _link(name, Path(packages.stdout.strip()), environment / "bin")
     (environment / ".installed").touch()
 
 
@@ -61,15 +61,17 @@ def _check(about: dict[str, Any]) -> None:
         )
 
 
-def _link(name: str, packages: Path) -> None:
-    """The distribution `name` of this Python, linked into the folder `packages`."""
+def _link(name: str, packages: Path, programs: Path) -> None:
+    """The distribution `name` of this Python, linked into the folders `packages` and `programs`."""
     try:
         found = distribution(name)
     except PackageNotFoundError:
         raise InstallError(f"the kit was packed without {name}, and {sys.executable} has none: pack it with it") from None
-    tops = {PurePosixPath(file).parts[0] for file in found.files or ()} - {"..", "__pycache__"}
-    for top in sorted(tops):
-        source, target = Path(str(found.locate_file(top))), packages / top
+    files = [PurePosixPath(file) for file in found.files or ()]
+    places = {packages / file.parts[0]: file.parts[0] for file in files if file.parts[0] not in ("..", "__pycache__")}
+    places |= {programs / file.name: str(file) for file in files if file.parts[0] == ".." and file.parent.name == "bin"}
+    for target, file in sorted(places.items()):
+        source = Path(str(found.locate_file(file))).resolve()
         if source.exists() and not target.exists():
             target.symlink_to(source)
 
