@@ -145,7 +145,7 @@ def show(fault: Fault, host: Data, reports: Path, burner: Path | None) -> bool:
         fault.spoil(data, work / "engine")
         file = work / "red.toml"
         file.write_text(host_file(data), encoding="utf-8")
-        argv = [sys.executable, "-m", "pytest", f"--host={file}", f"--reports={reports}", "-q", "-k", fault.test, "tests"]
+        argv = [sys.executable, "-m", "pytest", f"--host={file}", f"--reports={reports}", "-q", "-k", fault.test]
         with _burning(burner if fault.burn else None, data["ports"]["test"]):
             done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     try:
