@@ -54,16 +54,16 @@ lint: setup ## Style, types, import contracts
 static: setup ## Static gates: the shipped catalogs, without engine, model or network
 	$(PYTEST) -m "not runtime"
 
-meta: setup engine ## The suite's own tests, the long ones left out
-	$(META) -m "not long"
+meta: setup ## The suite's own tests, as far as they need no engine and are short
+	$(META) -m "not runtime and not long"
 
 smoke: setup engine ## All gates of one candidate on a real server
 	$(PYTEST) --host=local -k smollm2
 
 test: lint static meta smoke ## Lint, static gates, meta tests, a runtime smoke
 
-proof: setup engine ## Everything long: long meta tests, then all gates of both embedded hosts as sign-offs
-	$(META) -m long
+proof: setup engine ## All the rest: meta tests with an engine or long, then all gates of both embedded hosts as sign-offs
+	$(META) -m "runtime or long"
 	$(PYTEST) --host=local --signoff
 	$(PYTEST) --host=twins --signoff
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.catalog.candidate import Role
+from fixtures.catalog.host import Host
 from fixtures.catalog.load import (
     CatalogError,
     applies,
@@ -75,3 +76,13 @@ def test_an_mtp_head_inside_the_target_needs_no_drafter(catalog: Path):
     assert "mtp_inside = true` where the target holds its own MTP head" in said(bare)
     assert said(bare + "\nmtp_inside = true\n") == ""
     assert "is true beside a `drafter`" in said(entry + "\nmtp_inside = true\n")
+
+
+def test_what_applies_to_nobody_on_a_host_is_said_once():
+    """A candidate's own reason counts before the host's, and a negative owes what it must fail."""
+    local = load_host("local")
+    host = Host.model_validate(local.model_dump(by_alias=True) | {"exempt": {"COH-5": "the host's reason"}})
+    reasons = {candidate.id: candidate.exempt.get("COH-5") for candidate in host.candidates}
+    assert reasons["gemma3-270m-q8"] == "the host's reason"
+    assert reasons["smollm2-135m-q8"] == local.candidate("smollm2-135m-q8").exempt["COH-5"]
+    assert reasons["gemma3-270m-k3v3"] is None

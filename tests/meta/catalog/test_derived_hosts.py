@@ -101,7 +101,7 @@ def test_an_exemption_joins_those_of_each_candidate(place):
         (OWN.replace('"dgx"', "3"), ("line 2: `base` is not the name of a shipped host",)),
         (OWN.replace('"dgx"', '"dgx-rehearsal"'), ('line 2: `base` is "dgx-rehearsal", which derives from another host itself',)),
         (OWN.replace('"dgx"', '"second"'), ('`base` is "second", which derives from another host itself',)),
-        (OWN + "exempt = 3\n", ("`exempt` is no table",)),
+        (OWN + "exempt = 3\n", ("`exempt` is 3; expected a table",)),
         (OWN + '[exempt]\nKV-99 = "why"\n', ("line 6: `exempt.KV-99` is not a requirement",)),
         (OWN + '[exempt]\nKV-1 = ""\n', ("KV-1", "is empty")),
         (OWN + "[launch]\ncontxt = 3\n", ("line 6: `launch.contxt` is not a known key; did you mean `context`?",)),

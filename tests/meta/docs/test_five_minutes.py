@@ -60,7 +60,7 @@ def test_the_doctor_writes_an_overlay_and_the_audit_that_rests_on_it_is_clear(wa
 def test_coherence_is_launched_on_the_test_port_beside_the_canary(walked):
     status, said, last = step(walked, "pytest -m coherence")
     assert status == 0, said
-    assert "6 gates over 2 candidates, 4 engine launches" in said
+    assert "8 gates over 2 candidates, 4 engine launches" in said
     assert re.search(r"report: /home/owner/llama-readiness/reports/\S+/index.html", last)
 
 
@@ -69,7 +69,7 @@ def test_the_live_canary_is_asked_and_what_it_says_counts(walked):
     assert status == 0, said
     assert "asked of the live server http://127.0.0.1:8092; nothing is launched" in said
     told = " ".join(last.split())
-    assert "26b-k3v3 COH-1, COH-3 (2 gates) count in a sign-off" in told
+    assert "26b-k3v3 COH-1, COH-3, COH-6 (3 gates) count in a sign-off" in told
     assert "26b-k3v3 COH-2 does not count in a sign-off" in told
     assert "new: no verdict is another one than in" in told
 

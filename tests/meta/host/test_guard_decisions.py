@@ -7,6 +7,8 @@ import pytest
 from support.places import DATA
 
 from fixtures.catalog.host import Competing, Guard
+from fixtures.catalog.load import load_host
+from fixtures.host.decisions import watched_note
 from fixtures.host.guard import port_block, session_block, wait_clear
 from fixtures.judge.conditions import disturbance, lost_gpu, low_power_trap
 from fixtures.records.conditions import GpuReading, GuardReport, LockHolder, LockState, PortState, ProcessLoad, ProcessMemory, Snapshot
@@ -27,7 +29,8 @@ def calm(**facts):
 
 
 def test_dgx_situation_gets_exactly_the_reports_judgements():
-    blocks = {state.port: port_block(state) for state in REPORT.ports}
+    watch = load_host("dgx").ports.watch
+    blocks = {state.port: f"{block}{watched_note(state.port, watch)}" if (block := port_block(state)) else None for state in REPORT.ports}
     assert [port for port, block in blocks.items() if block is None] == DGX["judgements"]["clear_ports"]
     assert {str(port): block for port, block in blocks.items() if block} == DGX["judgements"]["blocked_ports"]
     assert REPORT.lock.is_free  # present, empty, stale

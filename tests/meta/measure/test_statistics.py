@@ -1,5 +1,7 @@
 """Statistics of speeds: the estimator by hand, its interval by what it promises, what is summed over requests."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from fixtures.measure.speed import acceptance_of, speed_of
 from fixtures.measure.speed_prompts import load_speed_prompts
 from fixtures.measure.speed_requests import SpeedRequest, SpeedRun, SpeedTask, enough, spread_of
 from fixtures.measure.statistics import LEVEL, decided, spread, unexplained_cv_pct
+from fixtures.records.conditions import Meanwhile
 from fixtures.records.evidence import EvidenceStatus
 
 TASK = SpeedTask(SpeedPlan(), load_speed_prompts("repetitive-en"), "chat")
@@ -67,6 +70,18 @@ def test_measuring_goes_on_until_requests_time_and_limit_are_there():
     assert not enough(near, task(49.0, **plan)), "the limit is inside"
     assert not enough(near, task(10.0, requests=6, seconds=13.0)), "too short"
     assert enough(near, task(None, **plan)), "nothing to decide"
+
+
+def test_lasting_noise_ends_the_requests_unless_a_named_owner_accepted_it():
+    """Nothing better comes of more requests then; with an acceptance they count, and too few of them decide nothing."""
+    loud = Meanwhile(samples=3, foreign_pct=99.0)
+    near = [SpeedRequest(**at(speed), meanwhile=loud) for speed in (50.0, 51.0, 49.0, 50.5, 49.5, 50.0)]
+    plan = task(10.0, requests=4, seconds=1.0)
+    assert not enough(near[:3], plan)
+    assert enough(near[:4], plan)
+    accepted = replace(plan, noise_accepted=True)
+    assert not enough(near[:4], accepted), "there is no interval of so few"
+    assert enough(near, accepted)
 
 
 def mixed(*speeds, each=2):
