@@ -11,10 +11,10 @@ told = || { status=$$?; case $$status in 1) why="a requirement failed" ;; 75) wh
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup review engine lint static meta smoke test proof signoff doctor bench docs lock clean
+.PHONY: help setup review engine lint static meta smoke test proof signoff rehearsal rehearsal-kit doctor bench docs lock clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## Make .venv from the committed lock
 
@@ -23,8 +23,8 @@ setup: .venv/.installed ## Make .venv from the committed lock
 	@test ! -e .venv -o -f .venv/pyvenv.cfg || { echo "make setup: .venv is there and is no virtual environment (it has no pyvenv.cfg), so it is not cleared: move it away" >&2; exit 2; }
 	@echo "setting up .venv (about a minute)" >&2
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; call make PYTHON=/path/to/python3" >&2; exit 2; }
-	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@if test -e kit/kit.json; then $(PYTHON) -m rehearsal.install; else \
+	    $(PYTHON) -m venv --clear .venv && .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; fi
 	@touch $@
 
 engine: setup ## Build the embedded hosts' engine into the cache (8-10 minutes on 2 cores, once)
@@ -32,6 +32,12 @@ engine: setup ## Build the embedded hosts' engine into the cache (8-10 minutes o
 
 signoff: setup ## Sign off the host of this machine, or HOST=name: all gates, report in reports/
 	@./readiness signoff $(HOST) $(told)
+
+rehearsal: setup ## The DGX's catalog at true scale on this GPU, with written models; in slices: SLICE=600 (seconds). ARGS="-- -k e4b"
+	@.venv/bin/python -m rehearsal $(if $(SLICE),--seconds $(SLICE)) $(ARGS) $(told)
+
+rehearsal-kit: setup ## All that a rehearsal needs elsewhere, in one file; FOR=3.12-x86_64, WITHOUT=numpy,scipy,cmake (what is there)
+	@.venv/bin/python -m rehearsal.kit $(if $(FOR),--for $(FOR)) $(if $(WITHOUT),--without $(WITHOUT))
 
 doctor: setup ## Look around on this machine, print an overlay to start from; FILE=name: into a new file
 	@./readiness doctor $(if $(FILE),"$(FILE)") $(if $(HOST),--host="$(HOST)") $(told)

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"llama_build: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("llama_build: interrupted; nothing was kept", file=sys.stderr)
+        print("llama_build: interrupted; the same command goes on from what was compiled", file=sys.stderr)
         return 130
     if engine is None:
         print("llama_build: this engine is not built. Build it with the same arguments and `build`.", file=sys.stderr)

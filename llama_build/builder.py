@@ -15,6 +15,7 @@ from pathlib import Path
 from llama_build.compile import Workshop
 from llama_build.lock import held
 from llama_build.patches import PatchSet, find_patch_set
+from llama_build.preflight import preflight
 from llama_build.presets import Configuration, configuration
 from llama_build.progress import Progress, clock, console
 from llama_build.ready import ready_engine
@@ -101,7 +102,7 @@ def _files_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        need = "a source that this user may read, and a cache folder to write to with room for the build (300 MB for the CPU preset)"
+        need = "a source that this user may read, and a cache folder to write to with room for the build"
         raise BuildError(f"{error.filename or 'A file'}: {error.strerror or error}. Expected {need}.") from None
 
 
@@ -114,17 +115,15 @@ def _plan(request: EngineRequest) -> Plan:
 
 
 def _build(plan: Plan, store: Store, tell: Progress) -> BuiltEngine:
+    """Build, or go on with a build that was broken off. What is compiled is kept until an engine came of it."""
     started = time.monotonic()
     store.clean(plan.key)
-    part, log, folder = store.part(plan.key), store.log(plan.key), store.folder(plan.key)
+    log, folder = store.log(plan.key), store.folder(plan.key)
     log.unlink(missing_ok=True)
-    part.mkdir(parents=True)
+    shop = Workshop(store.part(plan.key), plan.options(), plan.config.asked, log, tell)
+    done = False
     try:
-        shop = Workshop(part, plan.options(), plan.config.asked, log, tell)
-        plan.source.place(shop.source, store.sources, tell)
-        if plan.patch_set:
-            tell(f"patch: {plan.patch_set.name}, {len(plan.patch_set.files)} files")
-            plan.patch_set.apply(shop.source)
+        _set_up(shop, plan, store)
         shop.configure()
         shop.compile()
         version = shop.collect()
@@ -133,13 +132,33 @@ def _build(plan: Plan, store: Store, tell: Progress) -> BuiltEngine:
         (shop.engine / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         log.rename(shop.engine / "build.log")
         shop.engine.rename(folder)
+        done = True
     except BuildError:
-        tell(f"failed: after {clock(time.monotonic() - started)}")
+        kept = f"; what was compiled is kept in {shop.root}" if shop.begun else ""
+        tell(f"failed: after {clock(time.monotonic() - started)}{kept}")
         raise
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if done or not shop.begun:
+            shutil.rmtree(shop.root, ignore_errors=True)
     tell(f"done: engine {plan.engine_id} ({plan.config.preset}) built in {clock(took)}")
     return engine_in(folder, manifest)
+
+
+def _set_up(shop: Workshop, plan: Plan, store: Store) -> None:
+    """The source in its place, unless a build that was broken off left it there; and all that can be checked before compiling."""
+    if shop.begun:
+        shop.tell(f"resume: {shop.root} holds what was compiled before")
+    else:
+        shutil.rmtree(shop.root, ignore_errors=True)
+        shop.root.mkdir(parents=True)
+    preflight(plan.config, plan.options(), shop.root, shop.log, shop.tell)
+    if shop.begun:
+        return
+    plan.source.place(shop.source, store.sources, shop.tell)
+    if plan.patch_set:
+        shop.tell(f"patch: {plan.patch_set.name}, {len(plan.patch_set.files)} files")
+        plan.patch_set.apply(shop.source)
+    shop.begin()
 
 
 def _manifest(plan: Plan, version: str, files: dict[str, str], took_s: float) -> Manifest:

@@ -43,8 +43,19 @@ class Workshop:
         """The finished folder."""
         return self.root / "engine"
 
+    @property
+    def begun(self) -> bool:
+        """Whether the source is in place and something may be compiled already, by this build or by one that was broken off."""
+        return self._begun.exists()
+
+    def begin(self) -> None:
+        """The source is in place: from here on, what is compiled is worth keeping."""
+        self._begun.touch()
+
     def configure(self) -> None:
         """Run CMake. Raises BuildError where it fails or where an asked-for option means nothing to this source."""
+        if self._away.exists() and not self._build.exists():
+            self._away.rename(self._build)  # a builder was killed while it checked
         defines = [f"-D{name}={value}" for name, value in sorted(self.options.items())]
         generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja_program()}"]
         self._run(
@@ -64,15 +75,20 @@ class Workshop:
         self._run("compile", [ninja_program(), "-C", str(self._build), "-j", str(jobs), *TARGETS], _COMPILE_TIMEOUT_S)
 
     def collect(self) -> str:
-        """Move programs and libraries out of the build folder and prove that they run from there; what the server calls its version."""
+        """Programs and libraries in a folder of their own, proven to run without the build folder; what the server calls its version."""
         made = self._build / "bin"
         for name in TARGETS:
             if not (made / name).is_file():
                 raise BuildError(f"The build made no {name} in {made}. Expected a llama.cpp source tree. {log_end(self.log)}")
-        self.engine.mkdir()
-        for path in made.iterdir():
-            path.rename(self.engine / path.name)
-        shutil.rmtree(self._build)
+        shutil.rmtree(self.engine, ignore_errors=True)
+        shutil.copytree(made, self.engine, symlinks=True, copy_function=os.link)
+        self._build.rename(self._away)
+        try:
+            return self._version()
+        finally:
+            self._away.rename(self._build)
+
+    def _version(self) -> str:
         self.tell("check: llama-server --version")
         server = self.engine / TARGETS[0]
         done = subprocess.run(
@@ -91,6 +107,14 @@ class Workshop:
     @property
     def _build(self) -> Path:
         return self.root / "build"
+
+    @property
+    def _away(self) -> Path:
+        return self.root / "build-away"
+
+    @property
+    def _begun(self) -> Path:
+        return self.root / "begun"
 
     def _run(self, name: str, argv: list[str], timeout_s: float) -> None:
         count, what = "", ""

@@ -7,13 +7,14 @@ import os
 import shutil
 import sys
 import tarfile
+import tempfile
 import tomllib
 from pathlib import Path, PurePosixPath
 
 from llama_build.lock import held
 from llama_build.process import Step, run
 from llama_build.progress import Progress, clock
-from llama_build.trees import needed
+from llama_build.trees import files_of, needed, tree_sha256
 from llama_build.types import BuildError, Data
 
 _FILE = Path(__file__).with_name("pinned.toml")
@@ -30,6 +31,12 @@ class Pin(Data):
     size_mb: int
     tree: str
     commit: str
+    tree_sha256: str
+
+    @property
+    def packed(self) -> str:
+        """Name of the archive that holds nothing but what a build reads, a tenth of the sdist."""
+        return f"llama.cpp-{self.commit[:12]}.tar"
 
     @property
     def title(self) -> str:
@@ -51,14 +58,52 @@ def fetch(pin: Pin, sources: Path, tell: Progress) -> Path:
     return archive
 
 
+def pack(pin: Pin, archive: Path, folder: Path) -> Path:
+    """`pin.packed`, made of the sdist `archive`, in `folder`: for a machine without network. Raises BuildError."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        tree = Path(work) / "tree"
+        unpack(pin, archive, tree)
+        _check_tree(pin, tree, archive)
+        with tarfile.open(folder / pin.packed, "w") as tar:
+            for relative in files_of(tree):
+                tar.add(tree / relative, str(relative), filter=_plain)
+    return folder / pin.packed
+
+
+def unpack_packed(pin: Pin, packed: Path, folder: Path) -> None:
+    """Write the tree that `pack` packed into `folder`. Raises BuildError where it is not the pinned one."""
+    try:
+        _unpack(packed, ".", folder)
+    except tarfile.TarError:
+        raise BuildError(f"{packed} cannot be unpacked: it is no whole archive. Delete it, and the source is fetched.") from None
+    _check_tree(pin, folder, packed)
+
+
+def _check_tree(pin: Pin, tree: Path, origin: Path) -> None:
+    if (found := tree_sha256(tree)) != pin.tree_sha256:
+        raise BuildError(f"{origin} holds a source with hash {found}. Expected {pin.tree_sha256}, the pinned one; do not use it.")
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same bytes whoever packs it, and when."""
+    member.uid = member.gid = 0
+    member.mtime = 1
+    member.uname = member.gname = ""
+    return member
+
+
 def unpack(pin: Pin, archive: Path, folder: Path) -> None:
     """Write the needed files of the llama.cpp tree into `folder`. Raises BuildError for a path that would leave it."""
+    _unpack(archive, pin.tree, folder)
+
+
+def _unpack(archive: Path, top: str, folder: Path) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
-            if not member.isfile() or not member.name.startswith(f"{pin.tree}/"):
+            if not member.isfile() or not PurePosixPath(member.name).is_relative_to(top):
                 continue
-            relative = PurePosixPath(member.name).relative_to(pin.tree)
-            if ".." in relative.parts:
+            relative = PurePosixPath(member.name).relative_to(top)
+            if ".." in relative.parts or relative.is_absolute():
                 raise BuildError(
                     f"{archive} holds the unsafe path {member.name}. Expected a plain source archive; delete it and try again."
                 )

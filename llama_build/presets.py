@@ -17,9 +17,10 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 class Preset(Data):
-    """One entry of `presets.toml`. `cuda_arch` is the GPU architecture that nvcc must be able to build for."""
+    """One entry of `presets.toml`. `cuda_arch`: what nvcc must be able to build for; `room_mb`: what a build takes at most."""
 
     title: str
+    room_mb: int
     cuda_arch: str | None = None
     options: dict[str, str] = Field(default_factory=dict)
 
@@ -40,6 +41,7 @@ class Configuration:
     cuda_arch: str | None
     options: dict[str, str]
     asked: frozenset[str]
+    room_mb: int
 
     @property
     def native(self) -> bool:
@@ -73,7 +75,7 @@ def configuration(preset: str, options: Mapping[str, str]) -> Configuration:
             raise BuildError(f"Option {name} is fixed at {data.fixed[name]}: the build cache relies on it. Leave it out.")
     chosen = data.presets[preset]
     merged = data.base | chosen.options | dict(options) | data.fixed
-    return Configuration(preset=preset, cuda_arch=chosen.cuda_arch, options=merged, asked=frozenset(options))
+    return Configuration(preset=preset, cuda_arch=chosen.cuda_arch, options=merged, asked=frozenset(options), room_mb=chosen.room_mb)
 
 
 def is_on(value: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llama_build.pinned import Pin, fetch, load_pin, unpack
+from llama_build.pinned import Pin, fetch, load_pin, unpack, unpack_packed
 from llama_build.progress import Progress
 from llama_build.trees import commit_of, copy_tree, tree_sha256
 from llama_build.types import BuildError, EngineRequest
@@ -58,7 +58,12 @@ class PinnedSource:
         return self.pin.sha256
 
     def place(self, folder: Path, sources: Path, tell: Progress) -> None:
-        """Fetch and unpack."""
+        """Unpack what was brought along, else fetch and unpack."""
+        packed = sources / self.pin.packed
+        if packed.is_file():
+            tell(f"unpack: {packed.name}")
+            unpack_packed(self.pin, packed, folder)
+            return
         archive = fetch(self.pin, sources, tell)
         tell(f"unpack: {archive.name}")
         unpack(self.pin, archive, folder)

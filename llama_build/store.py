@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from llama_build.lock import free
 from llama_build.types import TARGETS, BuiltEngine, Manifest
 
 MANIFEST = "manifest.json"
+_KEPT_S = 7 * 24 * 3600.0  # for which the objects of a build that was broken off wait for it to be asked for again
 
 
 def default_cache() -> Path:
@@ -85,10 +87,9 @@ class Store:
         return engine_in(folder, manifest) if intact and manifest.key == key else None
 
     def clean(self, key: str) -> None:
-        """Remove a broken entry of `key`, and what killed builds of any key left. The lock of `key` must be held."""
+        """Remove a broken entry of `key`, and what broken-off builds of other keys left a week ago. The lock of `key` must be held."""
         shutil.rmtree(self.folder(key), ignore_errors=True)
-        shutil.rmtree(self.part(key), ignore_errors=True)
         for part in self.engines.glob("*.part"):
             with free(part.with_suffix(".lock")) as nobody:
-                if nobody:
+                if nobody and part != self.part(key) and time.time() - part.stat().st_mtime > _KEPT_S:
                     shutil.rmtree(part, ignore_errors=True)

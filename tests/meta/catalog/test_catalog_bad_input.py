@@ -139,7 +139,7 @@ def test_no_permission(locked, monkeypatch, request):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("dxg", 'has no host "dxg"; did you mean `dgx`? Valid: dgx, local, twins.'),
+        ("dxg", 'has no host "dxg"; did you mean `dgx`? Valid: dgx, dgx-rehearsal, local, twins.'),
         ("", 'has no host ""'),
         ("DGX", 'has no host "DGX"; '),
         ("./gone.toml", "gone.toml: does not exist"),

@@ -90,8 +90,8 @@ def missing_of(host, candidate, family=""):
 
 
 def test_all_shipped_hosts_load():
-    assert host_names() == ("dgx", "local", "twins")
-    assert [load_host(name).standin for name in host_names()] == [False, True, True]
+    assert host_names() == ("dgx", "dgx-rehearsal", "local", "twins")
+    assert [load_host(name).standin for name in host_names()] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("name", ["local", "twins"])

@@ -12,6 +12,7 @@ from fixtures.catalog.load import load_requirements
 THESE = {"tests/meta/docs/test_citations.py", "tests/meta/support/citations.py"}
 # they name requirements that nobody has: as bad input, or invented
 PLANTS_REQUIREMENTS = {
+    "tests/meta/catalog/test_derived_hosts.py",
     "tests/meta/catalog/test_must_fail.py",
     "tests/meta/catalog/test_waivers.py",
     "tests/meta/data/bad_host_files.toml",

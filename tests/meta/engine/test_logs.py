@@ -239,6 +239,16 @@ def test_what_a_debugger_says_first_is_no_cause(tmp_path):
     assert cause(written(tmp_path, *lines, *gdb, "[Inferior 1 (process 7) detached]")) == lines[0]
 
 
+def test_an_engine_that_refuses_in_good_order_is_quoted_where_it_says_why(tmp_path):
+    """As seen on an H100 with half of the layers on the CPU; what follows are callers that pass the refusal on."""
+    why = "0.00.979 E llama_init_from_model: failed to initialize the context: K/V cache types tbq3_0/tbq3_0: device CPU has no attention"
+    passed_on = ("E cmn  common_init_: failed to create context with model", "E srv  llama_server: exiting due to model loading error")
+    log = written(tmp_path, "I sched_reserve: reserving ...", why, *passed_on)
+    assert cause(log) == why
+    assert blamed("exit status 1", log).startswith(f"exit status 1: {why}; last lines of ")
+    assert cause(written(tmp_path, why, "CUDA error: out of memory")) == "CUDA error: out of memory"
+
+
 def test_without_a_backtrace_the_last_fatal_line_is_the_cause(tmp_path):
     """GGML_NO_BACKTRACE, or a debugger that is attached already."""
     late = "/s/ggml/src/ggml.c:5: GGML_ASSERT(x) failed"

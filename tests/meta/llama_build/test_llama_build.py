@@ -1,15 +1,18 @@
 """Real builds of a tiny source tree: identity, cache, failure, relocation, recipes. Processes: test_llama_build_processes.py."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.tiny_tree import CMAKE, LIBRARY, quiet, says, source, write_tree
 
 import llama_build.patches
+import llama_build.preflight
 import llama_build.source
 from llama_build import BuildError, EngineRequest, build_engine, find_engine
 from llama_build.types import TARGETS
@@ -107,8 +110,8 @@ def test_a_failed_build_shows_the_last_40_lines_and_leaves_no_engine(tmp_path, c
     assert tail == log.read_text().rstrip().splitlines()[-40:]
     assert "broken" in log.read_text()
     assert "undeclared" in log.read_text()
-    assert lines[-1].startswith("failed: after ")
-    assert {path.suffix for path in (cache / "engines").iterdir()} == {".lock", ""}  # "" is logs/
+    assert re.fullmatch(r"failed: after 00:\d\d; what was compiled is kept in .*\.part", lines[-1])
+    assert {path.suffix for path in (cache / "engines").iterdir()} == {".lock", ".part", ""}  # "" is logs/
     assert find_engine(source(tree), cache) is None
 
 
@@ -117,6 +120,58 @@ def test_an_engine_that_does_not_run_is_no_engine(tmp_path, cache):
     with pytest.raises(BuildError, match="does not run: `--version` ended with status 3"):
         build_engine(source(tree), cache=cache, progress=quiet)
     assert find_engine(source(tree), cache) is None
+
+
+def test_a_build_whose_last_check_fails_keeps_its_objects(tmp_path, cache):
+    """The check asks for a library that is put on the loader's path afterwards: nothing is compiled a second time."""
+    there = tmp_path / "there"
+    tree = write_tree(tmp_path / "tree", main=f'#include <unistd.h>\nint main(void) {{ return access("{there}", F_OK) ? 3 : 0; }}\n')
+    with pytest.raises(BuildError, match="ended with status 3"):
+        build_engine(source(tree), cache=cache, progress=quiet)
+    [part] = (cache / "engines").glob("*.part")
+    there.touch()
+    lines = []
+    engine = build_engine(source(tree), cache=cache, progress=lines.append)
+    assert lines[0] == f"resume: {part} holds what was compiled before"
+    assert "ninja: no work to do" in (engine.folder / "build.log").read_text()
+    assert not part.exists()
+    assert find_engine(source(tree), cache) == engine
+
+
+def test_a_build_that_was_broken_off_waits_a_week_for_its_next_call(tmp_path, cache, tree):
+    broken = write_tree(tmp_path / "broken", main="int main(void) { return 3; }\n")
+    with pytest.raises(BuildError):
+        build_engine(source(broken), cache=cache, progress=quiet)
+    [part] = (cache / "engines").glob("*.part")
+    build_engine(source(tree), cache=cache, progress=quiet)
+    assert part.exists(), "another engine's build leaves it alone"
+    os.utime(part, (0, 0))
+    build_engine(source(tree, TINY_LOUD="ON"), cache=cache, progress=quiet)
+    assert not part.exists()
+
+
+def test_a_disk_without_room_is_told_before_anything_is_done(tree, cache, monkeypatch):
+    monkeypatch.setattr(llama_build.preflight.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=499_000_000))
+    lines = []
+    with pytest.raises(BuildError, match=r"has 499 MB free, and the build takes up to 500 MB\. Make room there"):
+        build_engine(source(tree), cache=cache, progress=lines.append)
+    assert len(lines) == 1, "nothing was unpacked or configured"
+    assert not list((cache / "engines").glob("*.part"))
+
+
+def test_a_toolkit_that_cannot_link_is_told_before_anything_is_compiled(tree, cache, tmp_path, monkeypatch):
+    nvcc = tmp_path / "cuda" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text(
+        '#!/bin/sh\ncase "$1" in --list-gpu-code) echo sm_90;; --dryrun) echo "#$ _HERE_=$(dirname "$0")";; *) echo a; echo b;; esac\n'
+    )
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDACXX", str(nvcc))
+    lines = []
+    with pytest.raises(BuildError, match=r"The CUDA toolkit here cannot give the engine what it needs: .* toolkit failed"):
+        build_engine(EngineRequest("source", "cuda-h100", path=tree), cache=cache, progress=lines.append)
+    assert not any(line.startswith(("unpack", "configure", "compile")) for line in lines)
+    assert not list((cache / "engines").glob("*.part"))
 
 
 def test_a_tree_that_makes_no_server_is_refused(tmp_path, cache):

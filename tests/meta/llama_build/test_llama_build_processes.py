@@ -134,12 +134,13 @@ def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(builds
     assert (
         subprocess.run(builds.argv("where", "--option", "TINY_LOUD=ON"), env=builds.env, capture_output=True, check=False).returncode == 1
     )
-    assert len(builds.parts()) == 1
+    [part] = builds.parts()
     builds.go()
-    other = builds.start()
-    folder = Path(other.communicate(timeout=60)[0].strip())
-    assert builds.parts() == [], "the next build, of any key, cleans up"
-    assert (folder / "llama-server").is_file()
+    resumed = builds.start("--option", "TINY_LOUD=ON")
+    out, told = resumed.communicate(timeout=60)
+    assert f"resume: {part} holds what was compiled before" in told
+    assert builds.parts() == []
+    assert (Path(out.strip()) / "llama-server").is_file()
 
 
 def test_leftovers_of_a_build_that_still_runs_are_left_alone(builds):

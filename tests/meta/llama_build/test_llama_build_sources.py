@@ -10,7 +10,9 @@ from support.tiny_tree import quiet, says, source, write_tree
 import llama_build.patches
 import llama_build.source
 from llama_build import BuildError, EngineRequest, build_engine, find_engine
-from llama_build.pinned import Pin
+from llama_build.pinned import Pin, load_pin, pack
+from llama_build.store import default_cache
+from llama_build.trees import tree_sha256
 
 pytestmark = pytest.mark.runtime
 
@@ -80,6 +82,7 @@ def pin(tmp_path, monkeypatch):
         size_mb=1,
         tree="tiny_llama-1.0/vendor/llama.cpp",
         commit="0123456789abcdef0123456789abcdef01234567",
+        tree_sha256=tree_sha256(top / "vendor" / "llama.cpp"),
     )
     monkeypatch.setattr(llama_build.source, "load_pin", lambda: made)
     return made
@@ -112,3 +115,37 @@ def test_a_pinned_source_with_another_hash_is_refused(pin, cache, monkeypatch):
 def test_the_pinned_source_unpacks_without_what_no_build_reads(pin, tmp_path, cache):
     llama_build.source.find_source(EngineRequest("pinned")).place(tmp_path / "out", cache / "sources", quiet)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["CMakeLists.txt", "main.c", "tiny.c"]
+
+
+def test_a_source_that_was_brought_along_is_built_without_a_fetch(pin, tmp_path, cache, monkeypatch):
+    sources = cache / "sources"
+    sources.mkdir(parents=True)
+    packed = pack(pin, tmp_path / "index" / pin.archive, sources)
+    assert packed == sources / "llama.cpp-0123456789ab.tar"
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    lines = []
+    engine = build_engine(EngineRequest("pinned"), cache=cache, progress=lines.append)
+    assert says(engine.server) == "tiny 0123456789ab"
+    assert lines[0] == "unpack: llama.cpp-0123456789ab.tar"
+    assert not any(line.startswith("fetch:") for line in lines)
+    assert list(sources.iterdir()) == [packed]
+
+
+def test_a_packed_source_is_the_pinned_one_to_the_byte(pin, tmp_path, cache):
+    sources = cache / "sources"
+    sources.mkdir(parents=True)
+    packed = pack(pin, tmp_path / "index" / pin.archive, sources)
+    packed.write_bytes(packed.read_bytes().replace(b"tiny ", b"tinY "))
+    with pytest.raises(BuildError, match=r"llama\.cpp-0123456789ab\.tar holds a source with hash .* Expected .*, the pinned one"):
+        build_engine(EngineRequest("pinned"), cache=cache, progress=quiet)
+    packed.write_bytes(b"no archive")
+    with pytest.raises(BuildError, match=r"cannot be unpacked: it is no whole archive\. Delete it"):
+        build_engine(EngineRequest("pinned"), cache=cache, progress=quiet)
+    with pytest.raises(BuildError, match="holds a source with hash"):
+        pack(pin.model_copy(update={"tree_sha256": "0" * 64}), tmp_path / "index" / pin.archive, sources)
+
+
+def test_the_shipped_pin_knows_its_tree(tmp_path):
+    pin = load_pin()
+    llama_build.source.PinnedSource(pin).place(tmp_path / "out", default_cache() / "sources", quiet)
+    assert tree_sha256(tmp_path / "out") == pin.tree_sha256

@@ -4,6 +4,7 @@ import os
 from contextlib import contextmanager
 
 import gguf
+import jinja2
 import numpy as np
 import pytest
 from gguf.constants import GGMLQuantizationType
@@ -13,10 +14,11 @@ from fixtures.catalog.load import load_host
 from fixtures.engine.client import LlamaClient
 from fixtures.engine.last_words import tail
 from fixtures.engine.process import EngineProcess, wait_until
+from fixtures.measure.prompts import load_speed_set
 from fixtures.models.artefacts import check_gguf
 from fixtures.models.errors import ArtefactError
 from fixtures.models.shapes import shipped_shape
-from fixtures.models.twins import TWINS, ensure_twin
+from fixtures.models.twins import TWINS, ensure_twin, store
 from fixtures.models.twins.big_file import BigFile
 from fixtures.models.twins.blocks import pattern, quantize
 from fixtures.models.twins.full import full_assistant, full_target
@@ -140,6 +142,23 @@ def served(folder):
         yield client
 
 
+def test_a_speed_prompt_has_a_text_of_its_own_whose_end_repeats_its_beginning():
+    """48 numbered prompts: MTP drafts all of them, and ngram-mod the last third of 256 tokens, where the text begins again."""
+    chains = build_chains(store._spoken("full"))
+    template = jinja2.Template(chains.template)
+
+    def start_of(text):
+        return template.render(messages=[{"role": "user", "content": text}], add_generation_prompt=True).rsplit("\n", 1)[-1]
+
+    prompts = [load_speed_set("short-en").prompt(index) for index in range(48)]
+    assert len({start_of(prompt) for prompt in prompts}) == 48
+    looping = [chain for chain in chains.chains if chain[-1] == chain[1]]
+    assert len(looping) == 60
+    assert all(130 <= len(chain) - 2 <= 180 for chain in looping), "between half and three quarters of 256 tokens"
+    tokens = [token for chain in looping for token in chain[1:-1]]
+    assert len(set(tokens)) == len(tokens), "no text has a token of another"
+
+
 @pytest.mark.runtime
 @pytest.mark.parametrize("geometry", ["gemma4-e4b", "gemma4-26b-a4b"])
 def test_the_server_says_one_text_for_each_prompt_and_the_drafter_knows_them(tmp_path, geometry):
@@ -156,7 +175,7 @@ def test_the_server_says_one_text_for_each_prompt_and_the_drafter_knows_them(tmp
     with served(tmp_path) as client:
         answers = [
             client.chat([{"role": "user", "content": text}], max_tokens=64, temperature=0)
-            for text in ("readiness speed: one", "readiness speed: nine", "readiness speed: ten", "hello")
+            for text in ("readiness speed 0: one", "readiness speed 1: two", "readiness speed 12: three", "hello")
         ]
     first, second = SCRIPTS[0].answers
     assert [answer.text for answer in answers] == [first, second, first, SCRIPTS[1].answer]

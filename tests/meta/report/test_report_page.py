@@ -8,6 +8,7 @@ import pytest
 from support.report_sample import ANSWERS, FIVE_STATES, Sample, five_states, host_of, run_of
 
 from fixtures.catalog.load import load_requirements
+from fixtures.records.signoff import Night
 from fixtures.records.verdict import Verdict
 from fixtures.records.visible import is_hidden
 from fixtures.report.html import render_page
@@ -266,3 +267,15 @@ def test_the_page_of_other_languages_is_linked_but_not_the_page_itself():
     html = html_of(five_states()._replace(links=links))
     assert '<a href="index.zh-TW.html" hreflang="zh-TW">繁體中文</a>' in html
     assert 'href="index.html"' not in html
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_rehearsed_night_stands_on_the_page_with_how_to_split_it(lang):
+    sample = five_states()
+    night = Night(rehearsal="dgx-rehearsal", ratio=12.27, seconds={"31b-k3v3": 6 * 3600.0, "26b-k3v3": 3 * 3600.0}, unknown=2)
+    manifest = sample.manifest.model_copy(update={"night": night})
+    text = " ".join(Page(render_page(build_page(**{**sample._asdict(), "manifest": manifest}, lang=lang))).text)
+    for told in ("dgx-rehearsal", "12.3", "9.0 h", "31b-k3v3 6.0 h", '-k "31b-k3v3"; -k "26b-k3v3"', "8.0 h"):
+        assert told in text
+    without = " ".join(Page(render_page(build_page(**sample._asdict(), lang=lang))).text)
+    assert "dgx-rehearsal" not in without
