@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from support.places import ROOT
@@ -32,10 +33,13 @@ def test_the_median_is_held_against_the_bound(values, holds, capsys):
 
 def test_one_missed_bound_fails_the_run_and_the_others_still_run(monkeypatch, capsys):
     planted = [Bench("slow", 1, "ms", readings(2.0), repeats=1), Bench("fast", 1, "ms", readings(0.5), repeats=1)]
-    monkeypatch.setattr(runner, "found", lambda: iter(planted))
+    modules = [SimpleNamespace(__name__="both", BENCHES=planted), SimpleNamespace(__name__="gpu", BENCHES=[], ABSENT="no GPU")]
+    monkeypatch.setattr(runner, "modules", lambda: iter(modules))
     monkeypatch.setattr(sys, "argv", ["bench"])
     assert runner.main() == 1
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["MISSED slow", "ok     fast"]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "none   gpu: no GPU", "what cannot be measured here is told"
+    assert [line.split(":")[0] for line in said[1:]] == ["MISSED slow", "ok     fast"]
     monkeypatch.setattr(sys, "argv", ["bench", "fast"])
     assert runner.main() == 0
 
