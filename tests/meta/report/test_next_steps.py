@@ -1,10 +1,11 @@
 """Everything open has its next command, complete and ready to be copied."""
 
+import pytest
 from support.report_pages import blocks_of, page_of, summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
 
 from fixtures.catalog.requirement import Tier
-from fixtures.records.blocked import NOTHING_RECORDED
+from fixtures.records.blocked import NOTHING_RECORDED, OUTSIDE_WINDOW
 from fixtures.records.verdict import Judgement, Verdict
 from fixtures.report.blocks import Steps
 from fixtures.report.commands import signoff_command
@@ -37,10 +38,11 @@ def test_a_blocker_that_candidates_share_is_one_step_and_comes_first():
     assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
 
 
-def test_what_only_a_run_of_records_blocked_has_nothing_in_its_way():
+@pytest.mark.parametrize("reason", [NOTHING_RECORDED, f"{OUTSIDE_WINDOW} of 5 min: give --window again"])
+def test_what_the_call_alone_kept_from_running_has_nothing_in_its_way(reason):
     states = dict.fromkeys(("31b-k3v3", "e4b-k3v4"), Verdict.BLOCKED)
     verdict = run_of(host_of("dgx"), states).verdict
-    nothing = Judgement(verdict=Verdict.BLOCKED, reason=NOTHING_RECORDED)
+    nothing = Judgement(verdict=Verdict.BLOCKED, reason=reason)
     candidates = tuple(
         one.model_copy(
             update={
