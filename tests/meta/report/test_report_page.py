@@ -274,7 +274,7 @@ def test_a_rehearsed_night_stands_on_the_page_with_how_to_split_it(lang):
     sample = five_states()
     night = Night(rehearsal="dgx-rehearsal", ratio=12.27, seconds={"31b-k3v3": 6 * 3600.0, "26b-k3v3": 3 * 3600.0}, unknown=2)
     manifest = sample.manifest.model_copy(update={"night": night})
-    text = " ".join(" ".join(Page(render_page(build_page(**{**sample._asdict(), "manifest": manifest}, lang=lang))).text).split())
+    text = " ".join("".join(Page(render_page(build_page(**{**sample._asdict(), "manifest": manifest}, lang=lang))).text).split())
     for told in ("dgx-rehearsal", "12.3", "9.0 h", "31b-k3v3 6.0 h", '-k "31b-k3v3"; -k "26b-k3v3"', "8.0 h"):
         assert told in text
     without = " ".join(Page(render_page(build_page(**sample._asdict(), lang=lang))).text)
