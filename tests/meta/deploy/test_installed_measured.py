@@ -236,9 +236,9 @@ def test_the_answers_of_systemctl_are_read():
     assert variables_of("LANG=C\nA=x=y\nB=$'a b'\n") == {"LANG": "C", "A": "x=y"}
 
 
-def test_of_another_users_process_the_command_line_is_compared(bench, prove, monkeypatch):
-    bench.install(bench.line())
-    process = subprocess.Popen(["/bin/sleep", "60"], env={})
+@pytest.fixture
+def foreign(monkeypatch):
+    """Processes are another user's: their variables cannot be read."""
     real = deployed.read_foreign
 
     def hidden(path, limit):
@@ -247,6 +247,12 @@ def test_of_another_users_process_the_command_line_is_compared(bench, prove, mon
         return real(path, limit)
 
     monkeypatch.setattr(deployed, "read_foreign", hidden)
+
+
+@pytest.mark.usefixtures("foreign")
+def test_of_another_users_process_the_command_line_is_compared(bench, prove):
+    bench.install(bench.line())
+    process = subprocess.Popen(["/bin/sleep", "60"], env={})
     try:
         found, judgement = prove(loaded(bench, active_state="active", pid=process.pid))
     finally:
@@ -258,11 +264,22 @@ def test_of_another_users_process_the_command_line_is_compared(bench, prove, mon
     assert any("belongs to another user" in note for note in found.raw["notes"])
 
 
-def test_a_process_that_is_gone_is_not_compared(bench, prove):
+def test_a_process_that_is_gone_or_hidden_proves_nothing(bench, prove):
     bench.install(bench.line())
-    found, judgement = prove(loaded(bench, active_state="active", pid=2**22 - 1))
-    assert judgement.verdict is Verdict.PASS
-    assert any("cannot be read" in note for note in found.raw["notes"])
+    _, judgement = prove(loaded(bench, active_state="active", pid=2**22 - 1))
+    assert judgement.verdict is Verdict.BLOCKED
+    assert f"pid {2**22 - 1}, which systemd says runs the unit, cannot be read" in judgement.reason
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_process_without_a_command_line_proves_nothing(bench, prove):
+    """It may have erased it: what it runs is not known then."""
+    bench.install(bench.line())
+    with subprocess.Popen(["/bin/true"], env={}) as process:  # ended, and not waited for: nothing is left of its command line
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        _, judgement = prove(loaded(bench, active_state="active", pid=process.pid))
+    assert judgement.verdict is Verdict.BLOCKED
+    assert "shows no command line" in judgement.reason
 
 
 def test_an_ordinary_word_in_a_program_is_no_variable_that_it_reads(tmp_path):

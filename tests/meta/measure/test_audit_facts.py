@@ -240,6 +240,7 @@ class TestUnit:
         assert judgement.verdict is Verdict.PASS
         assert rows(found)[0]["facts"]["port"] == 18095
 
+    @pytest.mark.runtime
     def test_flags_that_the_engine_does_not_take_are_told(self, tmp_path):
         (tmp_path / CANDIDATE.unit).write_text("[Service]\nExecStart=/opt/llama-server --port 18095 --draft-maxx 5 --no-such\n")
         found, judgement = self.looked_at(tmp_path)

@@ -4,7 +4,8 @@ from support.report_pages import blocks_of, page_of, summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
 
 from fixtures.catalog.requirement import Tier
-from fixtures.records.verdict import Verdict
+from fixtures.records.blocked import NOTHING_RECORDED
+from fixtures.records.verdict import Judgement, Verdict
 from fixtures.report.blocks import Steps
 from fixtures.report.commands import signoff_command
 from fixtures.report.last_screen import render_last
@@ -34,6 +35,25 @@ def test_a_blocker_that_candidates_share_is_one_step_and_comes_first():
     first = summed(run_of(host_of("dgx"), states).verdict).steps[0]
     assert first.candidates == ("31b-k3v3", "e4b-k3v4")
     assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
+
+
+def test_what_only_a_run_of_records_blocked_has_nothing_in_its_way():
+    states = dict.fromkeys(("31b-k3v3", "e4b-k3v4"), Verdict.BLOCKED)
+    verdict = run_of(host_of("dgx"), states).verdict
+    nothing = Judgement(verdict=Verdict.BLOCKED, reason=NOTHING_RECORDED)
+    candidates = tuple(
+        one.model_copy(
+            update={
+                "gates": tuple(
+                    gate.model_copy(update={"judgement": nothing}) if gate.judgement.verdict is Verdict.BLOCKED else gate
+                    for gate in one.gates
+                )
+            }
+        )
+        for one in verdict.candidates
+    )
+    first = summed(verdict.model_copy(update={"candidates": candidates})).steps[0]
+    assert first.commands == ("make signoff HOST=dgx",), "no audit: nothing is in the way"
 
 
 def test_the_failure_that_decides_comes_before_a_shared_blocker():

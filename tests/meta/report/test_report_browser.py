@@ -90,13 +90,13 @@ def test_verdict_reason_and_next_command_are_seen_without_scrolling(open_page, n
     assert 0 <= sign["x"] < sign["x"] + sign["width"] <= size[0]
 
 
-def test_forty_requirements_fit_the_width_of_a_desktop(browser, tmp_path):
-    file = tmp_path / "forty.html"
-    file.write_text(render_page(build_page(**many_requirements(40)._asdict())), "utf-8")
+def test_fifty_two_requirements_fit_the_width_of_a_desktop(browser, tmp_path):
+    file = tmp_path / "many.html"
+    file.write_text(render_page(build_page(**many_requirements(52)._asdict())), "utf-8")
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()
     page.goto(file.as_uri())
-    assert page.locator(".screen .matrix thead tr:last-child th").count() == 40
+    assert page.locator(".screen .matrix thead tr:last-child th").count() == 52
     wide, seen = page.evaluate("[...document.querySelectorAll('.scroll.screen')].map(box => [box.scrollWidth, box.clientWidth])[0]")
     assert wide <= seen
     context.close()

@@ -186,6 +186,24 @@ def test_terminal_shows_every_requirement_of_every_candidate(width):
     assert "(ready)" in text, "a comparison row is never shown as READY"
 
 
+def only_coherent(candidate):
+    """COH-1 passed, and nothing else was run."""
+    rest = Judgement(verdict=Verdict.NOT_RUN, reason="")
+    gates = tuple(gate if gate.requirement == "COH-1" else gate.model_copy(update={"judgement": rest}) for gate in candidate.gates)
+    return candidate.model_copy(update={"gates": gates})
+
+
+def test_a_part_shows_what_it_ran_and_a_sign_off_its_gaps():
+    """Five tables of dashes hide the two columns that were asked for."""
+    for full, shown in ((True, True), (False, False)):
+        verdict = run_of(host_of("dgx"), {}, full_scope=full).verdict
+        verdict = verdict.model_copy(update={"candidates": tuple(map(only_coherent, verdict.candidates))})
+        text = render_matrix(summed(verdict), 400)
+        assert "COH-1" in text.split()
+        assert ("TPS-1" in text.split()) is shown
+        assert ("more requirements, of which this run ran no gate" in text) is not shown
+
+
 def test_terminal_is_free_of_control_characters():
     text = render_matrix(summed(hostile()), 100) + render_last(summed(hostile()), 100)
     assert not [character for character in text if ord(character) < 32 and character != "\n"]
