@@ -204,7 +204,7 @@ def test_each_state_has_its_next_command(five, page_in, lang, size):
     assert f"{five.again} --signoff" in runbook
     assert f"until {five.expires}: the ASR has to stay up this week" in runbook
     assert f"port {PORT + 4} is taken by " in runbook
-    assert "asr came up during the measurement" in runbook
+    assert "asr came up: " in runbook
     assert "must be at least 5000 t/s" in runbook
     assert page.locator("#runbook p a", has_text="passing-q8").count() == 1
 
