@@ -193,7 +193,7 @@ def test_streams_and_conversations_are_asked_of_a_live_server_too(tmp_path, live
     host = child_session.write_host(tmp_path, port=18865)
     exempt = "".join(f'COH-{number} = "not part of this test"\n' for number in (2, 3, 4))
     host.write_text(host.read_text().replace(exempt, ""))
-    chosen = ("-k", "good and not lines and not facts", "-m", "coherence", "--prompt-seed=7")
+    chosen = ("-k", "good and not lines and not facts and not rare and not json", "-m", "coherence", "--prompt-seed=7")
     session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18888", *chosen)
     assert session.wait() == 0, session.output
     assert "prompts drawn from seed 7" in session.output
