@@ -1,5 +1,6 @@
 """Speed at depth on a real server: sound, and with a proxy in front that cuts long prompts, says junk or sends late."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -114,3 +115,13 @@ def test_a_server_that_refuses_a_long_prompt_is_named_with_what_it_says(record_o
 def test_depths_that_show_no_difference_are_refused(depths):
     with pytest.raises(ValueError, match="needs two depths or more, each deeper than the one before"):
         SpeedPlan(depths=depths)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 100, 5000, 40_000])
+def test_notes_are_as_deep_as_asked_and_no_line_more_though_later_lines_have_more_tokens(depth):
+    """At 130560 tokens of a true-scale model a line counted by itself made the prompt 5 % too long for its context."""
+    client = SimpleNamespace(tokenize=lambda text: re.findall(r"\d|[A-Za-z]+|[^A-Za-z\d]", text))
+    text = at_depth.notes(client, depth, 7)
+    assert depth <= len(client.tokenize(text)) < depth + at_depth._LINE
+    assert text.endswith(".\n")
+    assert at_depth.notes(client, 2 * depth, 7).startswith(text), "what is in the cache is used again"
