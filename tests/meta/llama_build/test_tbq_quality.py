@@ -33,7 +33,7 @@ def run(tmp_path_factory):
 
     def ask(k_type, v_type, *flags):
         argv = [str(program), "-m", str(model), "-f", str(corpus_path("readiness-bilingual")), "-c", str(CONTEXT), "--chunks", str(CHUNKS)]
-        argv += ["-t", "2", "-ctk", k_type, "-ctv", v_type, *flags]
+        argv += ["-t", "1", "-ctk", k_type, "-ctv", v_type, *flags]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout + done.stderr

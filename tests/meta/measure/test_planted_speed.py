@@ -33,6 +33,7 @@ MIX = load_speed_prompts("mix")
 NEIGHBOUR = "asr-of-planted"
 BESIDE = HOST.guard.model_copy(update={"competing": (Competing(name="asr", cmdline=NEIGHBOUR, max_cpu_pct=0.5),)})
 LOOSE = PLAN.model_copy(update={"max_tokens": 32, "max_cv_pct": 1000.0, "clock_gap_ms": 10_000.0})
+IMPATIENT = LOOSE.model_copy(update={"pause_s": 3.0})  # what lasts a minute lasts throughout, and so does what lasts three seconds
 TRIES = 3  # the machine is shared: what is noise goes away
 
 
@@ -191,7 +192,7 @@ def test_a_mix_in_the_wrong_language_fails_where_another_was_asked(behind):
 def test_a_neighbour_that_works_throughout_voids_the_speed(behind):
     _, under = behind
     with detached(*burner(NEIGHBOUR, 3600)):
-        said(under(LOOSE, guard=BESIDE)["TPS-1"], Verdict.INVALID, "2 of 2 requests were noisy. Request 1: asr came up", "allowed (pid")
+        said(under(IMPATIENT, guard=BESIDE)["TPS-1"], Verdict.INVALID, "2 of 2 requests were noisy. Request 1: asr came up", "allowed (pid")
 
 
 def test_a_burst_costs_its_requests_alone(behind):

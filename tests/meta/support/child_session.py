@@ -47,6 +47,7 @@ prompt_set = "repetitive-en"
 requests = {requests}
 max_requests = 12
 seconds = 0
+pause_s = 5.0
 max_tokens = 32
 max_cv_pct = 500.0
 clock_gap_ms = 5000  # of a machine that is busy with other things
