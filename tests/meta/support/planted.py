@@ -55,8 +55,8 @@ class Planted:
 
 
 @contextmanager
-def planted(folder, faults=None, *, host="local", **launch):
-    """Host `host`, its engine behind a launcher with `faults`; `launch` replaces keys of `[launch]`."""
+def planted(folder, faults=None, *, host="local", over=None, **launch):
+    """Host `host`, its engine behind a launcher with `faults`; `launch` replaces keys of `[launch]`; `over` as a HostSlot has it."""
     known = load_host(host, bare=True)
     server = build_engine(EngineRequest.named("pinned+tbq")).server
     engine = known.engine
@@ -74,5 +74,5 @@ def planted(folder, faults=None, *, host="local", **launch):
     logs = folder / "logs"
     logs.mkdir()
     launches = []
-    with HostSlot(launches.append) as slot:
+    with HostSlot(launches.append, over=over) as slot:
         yield Planted(changed, slot, logs, launches)
