@@ -17,8 +17,11 @@ _TOKEN, _MASK = HEAD - 2, HEAD - 1  # where a row of the embedding says what it 
 _STILL, _OTHER = HEAD - 1, HEAD - 2  # directions of a key that RoPE turns least
 
 
-def write_dflash_drafter(path, target, layer=20):
-    """The drafter of the scripted Gemma 4 twin at `target`, which saw the shipped scripts; `layer` is whose input it is given."""
+def write_dflash_drafter(path, target, *, layer=20, hits=True):
+    """The drafter of the scripted Gemma 4 twin at `target`, which says the shipped scripts; `layer` is whose input it is given.
+
+    Without `hits` it drafts the token that was there already.
+    """
     width = check_gguf(target).hidden_size
     chains = build_chains(shipped_scripts())
     writer = gguf.GGUFWriter(None, "dflash")
@@ -29,7 +32,8 @@ def write_dflash_drafter(path, target, layer=20):
     tensors = TensorWriter(writer, scripted=True)
     meaning = _meanings(len(chains.vocabulary), width)
     tensors.exact("token_embd.weight", meaning)
-    tensors.exact("output.weight", _successors(chains.successors, meaning))
+    pairs = chains.successors if hits else [(token, token) for token, _ in chains.successors]
+    tensors.exact("output.weight", _successors(pairs, meaning))
     tensors.exact("fc.weight", np.zeros((width, width), np.float32))
     for norm in ("enc.output_norm", "output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
         tensors.constant(f"{norm}.weight", width)

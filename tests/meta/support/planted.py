@@ -56,8 +56,8 @@ class Planted:
 
 @contextmanager
 def planted(folder, faults=None, *, host="local", over=None, **launch):
-    """Host `host`, its engine behind a launcher with `faults`; `launch` replaces keys of `[launch]`; `over` as a HostSlot has it."""
-    known = load_host(host, bare=True)
+    """Host `host`, an id or itself, its engine behind a launcher with `faults`; `launch` replaces keys of `[launch]`, `over` ends all."""
+    known = load_host(host, bare=True) if isinstance(host, str) else host
     server = build_engine(EngineRequest.named("pinned+tbq")).server
     engine = known.engine
     if faults is not None:
