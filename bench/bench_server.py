@@ -26,7 +26,7 @@ from fixtures.measure.speed_requests import SpeedTask, answered
 from fixtures.models.registry import ensure_registry_model
 from llama_build import BuildError, EngineRequest, build_engine
 
-_PAIRS, _TOKENS, _KV = 24, 64, "q8_0"
+_PAIRS, _TOKENS, _KV = 12, 512, "q8_0"
 _TIMEOUT_S = 900
 
 

@@ -78,6 +78,29 @@ def test_an_mtp_head_inside_the_target_needs_no_drafter(catalog: Path):
     assert "is true beside a `drafter`" in said(entry + "\nmtp_inside = true\n")
 
 
+@pytest.mark.parametrize(
+    ("speculation", "inside", "told"),
+    [
+        ("dflash_block = 8", "", "models.gemma4-26b.drafter` is missing; 26b-k3v4 drafts with DFlash (`dflash_block`) and needs one."),
+        ("dflash_block = 8", "mtp_inside = true", "26b-k3v4 drafts with DFlash (`dflash_block`) and needs one."),
+        ("simple_block = 4", "", "26b-k3v4 drafts with a draft model (`simple_block`) and needs one."),
+        ("mtp_block = 3, dflash_block = 8", "", "has `mtp_block` and `dflash_block`; an engine loads one drafter that is a model."),
+        ("dflash_block = 1", "", "candidates.26b-k3v4.speculation.dflash_block` is 1"),
+    ],
+)
+def test_a_drafter_that_is_a_model_has_a_file_and_is_alone(catalog: Path, speculation, inside, told):
+    file = catalog / "hosts/dgx.toml"
+    text = file.read_text(encoding="utf-8")
+    start = text.index("[models.gemma4-26b]")
+    entry = text[start : text.index("\n[", start + 1)]
+    bare = "\n".join(line for line in entry.splitlines() if not line.startswith("drafter"))
+    text = text.replace(entry, f"{bare}\n{inside}\n").replace("mtp_block = 3, ngram_mod = true", f"{speculation}, ngram_mod = true", 1)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(CatalogError) as error:
+        load_host("dgx", bare=True, catalog=catalog)
+    assert told in str(error.value)
+
+
 def test_what_applies_to_nobody_on_a_host_is_said_once():
     """A candidate's own reason counts before the host's, and a negative owes what it must fail."""
     local = load_host("local")

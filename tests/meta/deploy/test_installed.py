@@ -1,5 +1,7 @@
 """A unit that is installed is the tested one, in whatever spelling - or what differs is named, with file and line."""
 
+from dataclasses import replace
+
 import pytest
 from support.installed_units import POLICY, PORT, UNIT, same
 
@@ -32,6 +34,24 @@ def test_another_value(bench, changes, said):
     assert len(found.differences) == 1
     assert said in found.differences[0]
     assert f"{UNIT}:4" in found.differences[0]
+
+
+def test_another_drafter_that_is_a_model(bench):
+    """What was tested drafts with DFlash: as written, however its flags are spelled, with MTP, and with another file."""
+    words = {"--spec-type": "draft-dflash,ngram-mod", "--spec-draft-n-max": "7"}
+    dflash = tuple(words.get(flag, word) for flag, word in zip(("", *bench.argv), bench.argv, strict=False))
+    bench.tested, bench.argv = replace(bench.tested, argv=dflash), dflash
+    bench.install(bench.line())
+    assert same(bench.found())
+    bench.install(bench.line({"--spec-type": "ngram-mod,draft-dflash"}, drop=("-md",), more=("--spec-draft-model", str(bench.drafter))))
+    assert same(bench.found())
+    bench.install(bench.line({"--spec-type": "draft-mtp,ngram-mod"}))
+    (difference,) = bench.found().differences
+    assert "has --spec-type draft-mtp,ngram-mod, tested was draft-dflash,ngram-mod" in difference
+    other = bench.file("models/other.gguf", "other")
+    bench.install(bench.line({"-md": str(other)}))
+    (difference,) = bench.found().differences
+    assert f"has -md {other}" in difference
 
 
 @pytest.mark.parametrize(

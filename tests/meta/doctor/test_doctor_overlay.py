@@ -208,6 +208,16 @@ def test_a_file_of_the_right_name_and_another_size_is_told(dgx):
     assert "/m/gemma4-31b-mtp.gguf has 2 GiB" in text.partition("[models.gemma4-31b.drafter]")[2]
 
 
+@pytest.mark.parametrize("architecture", ["dflash", "dflash-draft", "gemma4-assistant"])
+def test_a_drafter_is_never_suggested_as_a_target(dgx, architecture):
+    """Of the stated size of either: only the architecture tells what a file is."""
+    stated = {"target": 19 * GIB, "drafter": 338 * MIB}
+    files = tuple(found(f"/m/{part}-sized.gguf", size, architecture) for part, size in stated.items())
+    findings = NOTHING.model_copy(update={"ggufs": files})
+    assert files_for(dgx, findings, "gemma4-31b", "target") == []
+    assert files_for(dgx, findings, "gemma4-31b", "drafter") == ["/m/drafter-sized.gguf"]
+
+
 def test_numbers_are_only_suggested_where_the_hosts_own_units_agree(dgx):
     agree = NOTHING.model_copy(update={"units": (unit(RC_31B), unit(RC_26B), unit("llama-other.service", context=1))})
     assert serving_number(dgx, agree, "context") == 8192

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from support.launches import DRAFTER, prepared, render_command
 
-from fixtures.catalog.candidate import Policy, Speculation
+from fixtures.catalog.candidate import Policy
 from fixtures.catalog.load import load_host, load_lanes
 from fixtures.catalog.owed import gated
 from fixtures.catalog.requirement import Arm
+from fixtures.catalog.speculation import Speculation
 from fixtures.engine.command import CommandError, Corpus, perplexity_command, server_command
 from fixtures.engine.command_env import engine_environment
 from fixtures.engine.command_matrix import command_matrix

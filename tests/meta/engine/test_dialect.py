@@ -144,7 +144,7 @@ def test_atomicbot_of_july_is_known_with_and_without_the_mtp_head(mtp_head: bool
     dialect = parse_dialect(JULY, july(mtp_head=mtp_head))
     assert (dialect.family, dialect.accepts("--mtp-head")) == ("atomicbot-2026-07", mtp_head)
     assert "mtp" not in dialect.spec_types, "taken, and not listed"
-    assert (dialect.mtp_type, dialect.mtp_style, dialect.kv_bpw["turbo4"]) == ("draft-mtp", "spec-draft-n-max", 4.25)
+    assert (dialect.spec_type("mtp"), dialect.mtp_style, dialect.kv_bpw["turbo4"]) == ("draft-mtp", "spec-draft-n-max", 4.25)
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,20 @@ def test_engines_spell_one_drafter_in_several_ways(name):
     assert [facts.name for facts in read_drafters([MTP.replace("draft-mtp", name)])] == ["mtp"]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("draft-dflash", "dflash"), ("dflash", "dflash"), ("draft_dflash", "dflash"), ("draft-simple", "simple"), ("draft", "simple")],
+)
+def test_so_it_is_with_every_drafter_that_is_a_model(name, kind):
+    assert [facts.name for facts in read_drafters([MTP.replace("draft-mtp", name)])] == [kind]
+
+
 @pytest.mark.parametrize("name", ["ngram-mod", "ngram_mod"])
 def test_the_older_spelling_of_ngram_mod(name):
     assert [facts.name for facts in read_drafters([NGRAM.replace("ngram-mod", name)])] == ["ngram-mod"]
 
 
-@pytest.mark.parametrize("name", ["ngram-simple", "ngram-map-k", "draft-simple", "draft-eagle3"])
+@pytest.mark.parametrize("name", ["ngram-simple", "ngram-map-k", "draft-eagle3", "draft-dspark"])
 def test_another_drafter_is_not_taken_for_one_of_ours(name):
     assert [facts.name for facts in read_drafters([NGRAM.replace("ngram-mod", name)])] == [name]
 

@@ -91,6 +91,15 @@ def test_a_gate_that_would_outlast_the_window_is_not_begun():
     assert found.refuses(("TPS-1", "b", "")) is not None, "planned, and the time has run away"
 
 
+def test_at_the_end_everything_is_over():
+    clock = Clock()
+    found = window(ALL, KNOWN, 300, clock, reserve_s=10)
+    clock.now += 289
+    assert found.over() == ""
+    clock.now += 1
+    assert found.over() == "the window ended after 5 min, give --window again in the next one, which measures this anew"
+
+
 def test_time_that_is_left_over_is_used():
     """What was planned and counted from an earlier run after all makes room for what was not planned."""
     clock = Clock()

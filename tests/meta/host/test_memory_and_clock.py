@@ -22,7 +22,7 @@ from fixtures.engine.slot import HostSlot
 from fixtures.host import memory_need
 from fixtures.host.clock import TOLERANCE_S, ClockWatch
 from fixtures.host.memory_need import MemoryNeed, free_gpu_mib, shortage, shortage_of
-from fixtures.host.memory_watch import MemoryWatch
+from fixtures.host.watchdog import MemoryFloor, Watchdog
 from fixtures.models.artefacts import check_gguf
 from fixtures.models.twins import ensure_twin
 from fixtures.records.blocked import Blocked
@@ -103,7 +103,7 @@ class TestWatch:
 
     def test_stops_once_when_half_of_the_reserve_is_touched(self):
         left, stopped = iter([3000.0, 1100.0, 900.0, 100.0]), []
-        with MemoryWatch(2048.0, lambda: stopped.append(1), lambda: next(left), interval_s=0.01) as watch:
+        with Watchdog([MemoryFloor(2048.0, lambda: next(left))], lambda: stopped.append(1), interval_s=0.01) as watch:
             deadline = time.monotonic() + 5
             while not watch.touched and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -114,7 +114,7 @@ class TestWatch:
         )
 
     def test_without_a_reserve_nothing_is_watched(self):
-        with MemoryWatch(0.0, lambda: pytest.fail("stopped"), lambda: 0.0, interval_s=0.001) as watch:
+        with Watchdog([MemoryFloor(0.0, lambda: 0.0)], lambda: pytest.fail("stopped"), interval_s=0.001) as watch:
             time.sleep(0.05)
         assert watch.touched == ""
 
@@ -133,6 +133,23 @@ class TestWatch:
         finally:
             bystander.kill()
             bystander.wait()
+
+    def test_when_the_time_has_run_out_what_runs_is_stopped_and_nothing_is_launched_any_more(self, tmp_path):
+        ends = time.monotonic() + 1.0
+        command = CommandLine(argv=("/bin/sleep", "30"), env={"PATH": "/bin"}, policy_env={})
+        plan = LaunchPlan(command, 18772, "a", tmp_path / "m.gguf", tmp_path / "y.log", 20.0, 5.0, 5.0)
+        written = []
+        with HostSlot(written.append, 0.0, lambda: "the window ended" if time.monotonic() > ends else "") as slot:
+            with pytest.raises(Blocked, match=r"^c/ppl was stopped by the watchdog: the window ended; only this run's own engine"):
+                slot.run_program(("c", "ppl"), command, tmp_path / "x.log", 25.0)
+            assert written[-1].exit_status == -9
+            began = len(written)
+            with pytest.raises(Blocked, match=r"^c/production was not launched: the window ended$"):
+                slot.server(("c", "production"), lambda: plan)
+            with pytest.raises(Blocked, match=r"^d/ppl was not launched: the window ended$"):
+                slot.run_program(("d", "ppl"), command, tmp_path / "z.log", 25.0)
+            assert len(written) == began
+            assert [told.split(" was ")[0] for told in slot.broken_off] == ["c/ppl", "c/production", "d/ppl"]
 
     def test_program_that_ends_by_itself_is_judged_as_ever(self, tmp_path):
         command = CommandLine(argv=("/bin/false",), env={"PATH": "/bin"}, policy_env={})

@@ -3,8 +3,8 @@
 import pytest
 from support.evidence_samples import GREEN, evidence, judged, with_example_limits
 
-from fixtures.catalog.candidate import Speculation
 from fixtures.catalog.load import load_host
+from fixtures.catalog.speculation import Speculation
 from fixtures.judge.counters import impossible
 from fixtures.records.verdict import Verdict
 

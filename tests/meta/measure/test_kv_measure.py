@@ -6,9 +6,9 @@ import pytest
 from support.evidence_samples import evidence, judged
 from support.launches import subject_of
 
-from fixtures.catalog.candidate import Speculation
 from fixtures.catalog.load import load_host
 from fixtures.catalog.model import Model
+from fixtures.catalog.speculation import Speculation
 from fixtures.engine.command import server_command
 from fixtures.engine.slot import HostSlot
 from fixtures.measure import kv

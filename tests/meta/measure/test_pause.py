@@ -30,26 +30,43 @@ class Machine:
         self.snapshots += (Snapshot(at=utc_now(), load_1min=0.0, mem_available_mib=1.0, competing=competing),)
 
 
+class Server:
+    """Stands in for the server that is asked: it lives for so many looks."""
+
+    def __init__(self, looks=10**6):
+        self.looks = looks
+
+    def death(self):
+        self.looks -= 1
+        return "" if self.looks >= 0 else "killed by signal 9"
+
+
 class TestPause:
     """How long is waited, and for what."""
 
     def test_it_ends_a_window_after_the_burst(self):
         pause = Pause(GUARD, 60.0)
-        assert pause.until_clear(Machine(2))
+        assert pause.until_clear(Machine(2), Server())
         assert pause.waited_s >= GUARD.window_s
         assert not pause.in_vain
         assert pause.left_s == pytest.approx(60.0 - pause.waited_s)
 
     def test_what_does_not_end_is_waited_for_once(self):
         pause = Pause(GUARD, 1.5)
-        assert not pause.until_clear(Machine(10**6))
+        assert not pause.until_clear(Machine(10**6), Server())
         assert (pause.in_vain, pause.left_s) == (True, 0.0)
         waited = pause.waited_s
-        assert not pause.until_clear(Machine(0))
+        assert not pause.until_clear(Machine(0), Server())
         assert pause.waited_s == waited
 
+    def test_nobody_waits_for_the_sake_of_a_server_that_was_stopped(self):
+        pause = Pause(GUARD, 60.0)
+        assert not pause.until_clear(Machine(10**6), Server(looks=1))
+        assert (pause.in_vain, pause.left_s) == (True, 0.0)
+        assert pause.waited_s < 30
+
     def test_without_an_eye_on_the_machine_nothing_is_waited_for(self):
-        assert not Pause(GUARD, 60.0).until_clear(None)
+        assert not Pause(GUARD, 60.0).until_clear(None, Server())
 
 
 class Bursts:
@@ -73,7 +90,7 @@ class Over:
     def __init__(self, times):
         self.times = times
 
-    def until_clear(self, _sampler):
+    def until_clear(self, _sampler, _server):
         self.times -= 1
         return self.times >= 0
 

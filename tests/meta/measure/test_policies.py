@@ -8,10 +8,11 @@ import time
 import pytest
 from support.evidence_samples import evidence, judged
 
-from fixtures.catalog.candidate import Policy, Role, Speculation
+from fixtures.catalog.candidate import Policy, Role
 from fixtures.catalog.load import load_host, load_lanes, load_requirements
 from fixtures.catalog.requirement import Arm
 from fixtures.catalog.scope import applies
+from fixtures.catalog.speculation import Speculation
 from fixtures.engine.command import server_command
 from fixtures.engine.command_env import CommandError, steering_environment
 from fixtures.engine.command_matrix import stand_in, with_placeholders

@@ -7,7 +7,8 @@ import gguf
 import numpy as np
 import pytest
 
-from fixtures.models.artefacts import ArtefactError, GgufFacts, check_gguf, drafter_matches, model_sha256
+from fixtures.models.artefacts import ArtefactError, GgufFacts, check_gguf, model_sha256
+from fixtures.models.drafting import drafter_mismatch
 from fixtures.models.geometry import read_geometry
 from fixtures.models.gguf_header import read_header
 from fixtures.models.twins import ensure_twin
@@ -248,14 +249,14 @@ def test_split_model(tmp_path):
 def test_drafter_belongs_to_its_target(twin):
     assert twin.drafter is not None
     target, drafter = check_gguf(twin.target), check_gguf(twin.drafter)
-    assert drafter_matches(target, drafter) == ""
-    assert drafter_matches(target, drafter.model_copy(update={"architecture": "gemma4_assistant"})) == ""
+    assert drafter_mismatch("mtp", target, drafter) == ""
+    assert drafter_mismatch("mtp", target, drafter.model_copy(update={"architecture": "gemma4_assistant"})) == ""
 
-    assert "hidden size 64, the target" in drafter_matches(target.model_copy(update={"hidden_size": 65}), drafter)
-    assert "nothing says which target" in drafter_matches(target, drafter.model_copy(update={"embedding_length_out": None}))
-    assert "qwen35-assistant" in drafter_matches(target.model_copy(update={"architecture": "qwen35"}), drafter)
-    assert "without MTP layers" in drafter_matches(target, target)
-    assert drafter_matches(target, target.model_copy(update={"nextn_layers": 1})) == ""
+    assert "hidden size 64, the target" in drafter_mismatch("mtp", target.model_copy(update={"hidden_size": 65}), drafter)
+    assert "nothing says which target" in drafter_mismatch("mtp", target, drafter.model_copy(update={"embedding_length_out": None}))
+    assert "qwen35-assistant" in drafter_mismatch("mtp", target.model_copy(update={"architecture": "qwen35"}), drafter)
+    assert "without MTP layers" in drafter_mismatch("mtp", target, target)
+    assert drafter_mismatch("mtp", target, target.model_copy(update={"nextn_layers": 1})) == ""
 
 
 @pytest.mark.parametrize("key", ["any.embedding_length_out", "any.n_embd_backbone", "any.assistant.backbone_hidden_size"])

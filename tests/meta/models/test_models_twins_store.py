@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support.places import ROOT
 
-from fixtures.models.artefacts import ArtefactError, check_gguf, drafter_matches
+from fixtures.models.artefacts import ArtefactError, check_gguf
+from fixtures.models.drafting import drafter_mismatch
 from fixtures.models.twins import TWINS, ensure_twin, store
 from fixtures.models.twins.scripts import Script
 
@@ -32,13 +33,13 @@ def test_drafters_belong_to_their_targets(name):
     if twin.drafter is None:
         assert target.nextn_layers == 1
     else:
-        assert drafter_matches(target, check_gguf(twin.drafter)) == ""
+        assert drafter_mismatch("mtp", target, check_gguf(twin.drafter)) == ""
 
 
 def test_a_drafter_of_another_width_does_not_match():
     geometry, scripted = ensure_twin("twin35", "geometry"), ensure_twin("twin35", "scripted")
     assert scripted.drafter
-    assert "belongs to another model" in drafter_matches(check_gguf(geometry.target), check_gguf(scripted.drafter))
+    assert "belongs to another model" in drafter_mismatch("mtp", check_gguf(geometry.target), check_gguf(scripted.drafter))
 
 
 def test_written_once():

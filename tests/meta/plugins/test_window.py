@@ -1,7 +1,12 @@
-"""`--window` as whole sessions: what does not fit takes no lock and launches nothing; speed comes first; the next window goes on."""
+"""`--window` as whole sessions: what fits, in which order, what is broken off at the end, and that the next window goes on."""
+
+import json
+import time
 
 import pytest
 from support import child_session
+
+from fixtures.host.lock import RunLock
 
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
@@ -38,3 +43,49 @@ def test_windows_one_after_the_other(tmp_path):
     assert "gates count from earlier runs" in again.output
     newest = max(path for path in again.reports.iterdir() if path.is_dir())
     assert not (newest / "launches.jsonl").exists(), "all of it was proven in the window before, speed included"
+
+
+def speeds(host, reports, told, *, prompts, tokens, seconds, length):
+    """A session of the speed gates alone on the host as `told`, but for how speed is measured."""
+    plan = {
+        'prompt_set = "repetitive-en"': f'prompt_set = "{prompts}"\npause_s = 0',
+        "max_tokens = 32": f"max_tokens = {tokens}",
+        "seconds = 0": f"seconds = {seconds}",
+        "max_requests = 12": "max_requests = 40",
+    }
+    for old, new in plan.items():
+        assert old in told
+        told = told.replace(old, new)
+    host.write_text(told)
+    session = child_session.start(host, reports, "-m", "tps", "-k", "good", f"--window={length}s")
+    status = session.wait()
+    newest = max(path for path in reports.iterdir() if path.is_dir())
+    records = [json.loads(line) for line in (newest / "evidence.jsonl").read_text().splitlines()]
+    launches = [json.loads(line) for line in (newest / "launches.jsonl").read_text().splitlines()]
+    return session.output, status, {record["requirement"]: record for record in records}, launches
+
+
+def test_a_gate_that_outlasts_the_window_is_broken_off(tmp_path):
+    """It took seconds before and takes many minutes now: at the end its server is stopped, and the next window measures it anew."""
+    host, reports = child_session.write_host(tmp_path, port=18970, models={"good": child_session.Model()}), tmp_path / "reports"
+    told = host.read_text()
+    output, status, records, _ = speeds(host, reports, told, prompts="short-en", tokens=32, seconds=0, length=3600)
+    assert status == 0, output
+    took = sum(record["duration_s"] for record in records.values())
+
+    began, length = time.monotonic(), round(2 * took + 120)
+    output, status, records, launches = speeds(host, reports, told, prompts="repetitive-en", tokens=1024, seconds=3600, length=length)
+    assert status == 75, output
+    assert time.monotonic() - began < length + 60
+    assert {record["status"] for record in records.values()} == {"blocked"}
+    assert records["TPS-1"]["reason"].startswith("good-q8/production was stopped by the watchdog: the window ended after ")
+    assert "measures this anew" in records["TPS-1"]["reason"]
+    assert (records["TPS-1"]["measured"], records["TPS-1"]["raw"]) == ({}, {})
+    assert all(records[name]["reason"].startswith("does not fit the window of ") for name in ("TPS-2", "TPS-3", "TPS-4"))
+    assert [entry["exit_status"] for entry in launches if entry["arm"] == "production"] == [None, -9], "one launch, and it was stopped"
+    with RunLock(tmp_path / "run.lock"):  # was given back
+        pass
+
+    output, status, records, launches = speeds(host, reports, told, prompts="repetitive-en", tokens=32, seconds=0, length=3600)
+    assert status == 0, output
+    assert {(record["status"], record["reused_from"]) for record in records.values()} == {("measured", None)}

@@ -5,7 +5,7 @@ from support.report_pages import blocks_of, page_of, summed
 from support.report_sample import FIVE_STATES, PORT_TAKEN, five_states, host_of, run_of
 
 from fixtures.catalog.requirement import Tier
-from fixtures.records.blocked import NOTHING_RECORDED, OUTSIDE_WINDOW
+from fixtures.records.blocked import NOTHING_RECORDED, OUTSIDE_WINDOW, WINDOW_ENDED
 from fixtures.records.verdict import Judgement, Verdict
 from fixtures.report.blocks import Steps
 from fixtures.report.commands import signoff_command
@@ -38,7 +38,9 @@ def test_a_blocker_that_candidates_share_is_one_step_and_comes_first():
     assert first.commands == ("pytest --host dgx -m audit", "make signoff HOST=dgx")
 
 
-@pytest.mark.parametrize("reason", [NOTHING_RECORDED, f"{OUTSIDE_WINDOW} of 5 min: give --window again"])
+@pytest.mark.parametrize(
+    "reason", [NOTHING_RECORDED, f"{OUTSIDE_WINDOW} of 5 min: give --window again", f"a/production was stopped: {WINDOW_ENDED} after 5 min"]
+)
 def test_what_the_call_alone_kept_from_running_has_nothing_in_its_way(reason):
     states = dict.fromkeys(("31b-k3v3", "e4b-k3v4"), Verdict.BLOCKED)
     verdict = run_of(host_of("dgx"), states).verdict

@@ -55,9 +55,9 @@ class Planted:
 
 
 @contextmanager
-def planted(folder, faults=None, *, host="local", **launch):
-    """Host `host`, its engine behind a launcher with `faults`; `launch` replaces keys of `[launch]`."""
-    known = load_host(host, bare=True)
+def planted(folder, faults=None, *, host="local", over=None, **launch):
+    """Host `host`, an id or itself, its engine behind a launcher with `faults`; `launch` replaces keys of `[launch]`, `over` ends all."""
+    known = load_host(host, bare=True) if isinstance(host, str) else host
     server = build_engine(EngineRequest.named("pinned+tbq")).server
     engine = known.engine
     if faults is not None:
@@ -74,5 +74,5 @@ def planted(folder, faults=None, *, host="local", **launch):
     logs = folder / "logs"
     logs.mkdir()
     launches = []
-    with HostSlot(launches.append) as slot:
+    with HostSlot(launches.append, over=over) as slot:
         yield Planted(changed, slot, logs, launches)
