@@ -57,8 +57,8 @@ static: setup ## Static gates: the shipped catalogs, without engine, model or ne
 meta: setup ## The suite's own tests, as far as they need no engine and are short
 	$(META) -m "not runtime and not long"
 
-smoke: setup engine ## All gates of one candidate on a real server
-	$(PYTEST) --host=local -k smollm2
+smoke: setup engine ## The gates of one candidate on a real server; its KL divergence, half of the time, is left to `make proof`
+	$(PYTEST) --host=local -k "smollm2 and not close_to_f16"
 
 test: lint static meta smoke ## Lint, static gates, meta tests, a runtime smoke
 
