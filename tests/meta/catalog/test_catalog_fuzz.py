@@ -48,7 +48,6 @@ KNOWN = Known(
     lanes=frozenset({"k3v3", "k3v4"}),
     requirements={requirement.id: requirement for requirement in load_requirements()},
     prompts=frozenset({"zh_marker", "embedded_facts", "repeat_line"}),
-    forms=frozenset({"marker", "lines", "facts", "rare", "json"}),
 )
 
 

@@ -101,6 +101,17 @@ def test_a_drafter_that_is_a_model_has_a_file_and_is_alone(catalog: Path, specul
     assert told in str(error.value)
 
 
+def test_a_form_is_left_out_by_its_name_and_with_a_reason(catalog):
+    local = load_host("local")
+    candidate = local.candidate("smollm2-135m-q8")
+    assert candidate.forms == ("marker", "lines")
+    assert candidate.unasked["json"] == "too much for 135 million weights, whatever the cache"
+    file = catalog / "hosts/local.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("unasked = { rare =", "unasked = { rara =", 1), encoding="utf-8")
+    with pytest.raises(CatalogError, match=r"`candidates\.gemma3-270m-q4\.unasked\.rara` is not a form; did you mean `rare`"):
+        load_host("local", bare=True, catalog=catalog)
+
+
 def test_what_applies_to_nobody_on_a_host_is_said_once():
     """A candidate's own reason counts before the host's, and a negative owes what it must fail."""
     local = load_host("local")

@@ -69,6 +69,14 @@ def test_an_exemption_from_what_is_not_owed_relaxes_nothing():
     assert told(host.model_copy(update={"candidates": tuple(candidates)})) == []
 
 
+def test_a_form_that_is_not_asked_relaxes_a_promoted_gate():
+    promoted = BARE.model_copy(update={"tiers": {"COH-4": Retiered(tier=Tier.REQUIRED)}})
+    found = told(promoted)
+    assert ("COH-4", "exempted", ("smollm2-135m-q8 facts", "smollm2-135m-q8 rare", "smollm2-135m-q8 json")) in [one[:3] for one in found]
+    assert {one[0] for one in found} == {"COH-4"}
+    assert told(BARE) == [], "what is advisory is shown on its candidate's card alone"
+
+
 def test_candidates_exempt_for_one_reason_stand_together():
     reason = "nothing is installed on the stand-in host; DEP-1 and DEP-2 check the rendered unit"
     found = [entry for entry in told(HOST) if entry[3] == reason]

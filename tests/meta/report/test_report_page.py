@@ -204,6 +204,7 @@ def test_hostile_text_everywhere_is_shown_and_never_active():
                 "title": HOSTILE,
                 "next_step": HOSTILE,
                 "exempt": {"KV-1": HOSTILE},
+                "unasked": {HOSTILE: HOSTILE},
                 "gates": tuple(
                     g.model_copy(update={"case": HOSTILE, "judgement": g.judgement.model_copy(update={"reason": f"{HOSTILE}\n{HOSTILE}"})})
                     for g in c.gates
