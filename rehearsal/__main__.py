@@ -73,7 +73,12 @@ def gpu_told() -> str:
 
 def sign_off(arguments: Sequence[str], left_s: float | None) -> int:
     """Run the gates; SIGINT when the time is up, so that the session stops its server and writes its report."""
-    process = subprocess.Popen([sys.executable, "-m", "pytest", "--signoff", *arguments], cwd=ROOT)
+    # a shell gives what it starts with & an ignored SIGINT, which would be inherited
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "pytest", "--signoff", *arguments], cwd=ROOT)
+    finally:
+        signal.signal(signal.SIGINT, ours)
     try:
         return process.wait(None if left_s is None else max(1.0, left_s - _END_S))
     except subprocess.TimeoutExpired:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.measure import interleaved, speed
+from fixtures.measure import at_depth, interleaved, speed
 
 
 @pytest.mark.requirement("TPS-1")
@@ -39,3 +39,9 @@ def test_ceiling(prove):
 def test_drafting_pays(prove):
     """Interleaved, each side launched twice: faster than with nothing drafting, not slower than with one drafter alone."""
     prove(interleaved.compared)
+
+
+@pytest.mark.requirement("TPS-7")
+def test_at_depth(prove):
+    """Speed with a short, a long and a longer conversation in the cache, and what a token's time is made of there."""
+    prove(at_depth.speeds)

@@ -54,6 +54,7 @@ def expected_numbers():
         found[f"hardware.{key}"] = SEED["machine"][key]
     for key in ("ubatch", "parallel"):
         found[f"launch.{key}"] = SEED["machine"][key]
+    found |= {f"speed.depths.{index}": depth for index, depth in enumerate(SEED["speed"]["depths"])}
     found["ports.test"] = SEED["ports"]["test"]
     found |= {f"ports.watch.{name}": SEED["ports"][name] for name in ("fallback", "canary")}
     found |= {f"guard.residents.{index}.port": SEED["ports"][name] for index, name in enumerate(("canary", "fallback"))}

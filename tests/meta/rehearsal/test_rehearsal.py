@@ -69,12 +69,17 @@ def test_the_kits_source_is_put_where_the_builder_looks(tmp_path, monkeypatch):
     assert (tmp_path / "sources" / load_pin().packed).read_bytes() == b"source"
 
 
-def test_the_sign_off_is_interrupted_in_time_to_write_its_report(monkeypatch, tmp_path):
+@pytest.mark.parametrize("started", ["by hand", "with &"])
+def test_the_sign_off_is_interrupted_in_time_to_write_its_report(monkeypatch, tmp_path, started):
     program = "import signal, sys, time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    open(sys.argv[1], 'w').write('report')\n"
     real = steps.subprocess.Popen
     monkeypatch.setattr(steps.subprocess, "Popen", lambda *_, **__: real([sys.executable, "-c", program, str(tmp_path / "report")]))
     monkeypatch.setattr(steps, "_END_S", 0.0)
-    assert steps.sign_off([], 3.0) == 75
+    before = signal.signal(signal.SIGINT, signal.default_int_handler if started == "by hand" else signal.SIG_IGN)
+    try:
+        assert steps.sign_off([], 3.0) == 75
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "report").read_text() == "report"
 
 
