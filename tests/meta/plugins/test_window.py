@@ -69,8 +69,9 @@ def test_a_gate_that_outlasts_the_window_is_broken_off(tmp_path):
     """It took seconds before and takes many minutes now: at the end its server is stopped, and the next window measures it anew."""
     host, reports = child_session.write_host(tmp_path, port=18970, models={"good": child_session.Model()}), tmp_path / "reports"
     told = host.read_text()
-    output, status, records, _ = speeds(host, reports, told, prompts="short-en", tokens=32, seconds=0, length=3600)
-    assert status == 0, output
+    # other prompts, so that nothing of it counts later
+    output, _, records, _ = speeds(host, reports, told, prompts="short-en", tokens=32, seconds=0, length=3600)
+    assert {record["status"] for record in records.values()} == {"measured"}, output
     took = sum(record["duration_s"] for record in records.values())
 
     began, length = time.monotonic(), round(2 * took + 120)
