@@ -191,7 +191,7 @@ def test_what_is_no_address_is_one_message(tmp_path):
 def test_streams_and_conversations_are_asked_of_a_live_server_too(tmp_path, live):
     live(18888, "-ctk", "q8_0", "-ctv", "q8_0", *DRAFTING)
     host = child_session.write_host(tmp_path, port=18865)
-    exempt = "".join(f'COH-{number} = "not part of this test"\n' for number in (2, 3, 4))
+    exempt = child_session.exempt_from(("COH-2", "COH-3", "COH-4"))
     host.write_text(host.read_text().replace(exempt, ""))
     chosen = ("-k", "good and not lines and not facts and not rare and not json", "-m", "coherence", "--prompt-seed=7")
     session = child_session.start(host, tmp_path / "reports", "--attach=http://127.0.0.1:18888", *chosen)

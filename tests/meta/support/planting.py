@@ -81,22 +81,7 @@ unit = "{unit}"
 prompts = ["zh_marker"]
 {more}
 [candidates.exempt]
-PPL-2 = "not part of this test"
-KV-2 = "not part of this test"
-COH-2 = "not part of this test"
-COH-3 = "not part of this test"
-COH-4 = "not part of this test"
-LOSS-1 = "not part of this test"
-STA-3 = "not part of this test"
-STA-4 = "not part of this test"
-STA-5 = "not part of this test"
-STA-6 = "not part of this test"
-COH-5 = "not part of this test"
-COH-6 = "not part of this test"
-DEP-12 = "not part of this test"
-DEP-13 = "not part of this test"
-{exempt}
-[candidates.limits]
+{exempt}[candidates.limits]
 decode_tps = {{ reference = 0.1, kind = "at_least", unit = "t/s", source = "meta test" }}
 accept_pct = {{ reference = 0.1, kind = "at_least", unit = "%", source = "meta test" }}
 {limits}
@@ -172,15 +157,15 @@ class Host:
     def _candidate(self, name):
         given = self.candidates[name]
         files, api = self.files.get(name) or MODELS[given.get("model", "smollm2")]()
-        exempt = {} if name in self.references else {"PPL-1": "not part of this test"}
+        exempt = child_session.exempt_from(child_session.ASIDE if name in self.references else ("PPL-1", *child_session.ASIDE))
         if not self.installed:
-            exempt |= dict.fromkeys(("AUD-4", "DEP-6", "DEP-8"), "nothing is installed")
+            exempt += child_session.exempt_from(child_session.NOT_INSTALLED, "nothing is installed")
         more = [f"policy = {{ {given['policy']} }}"] if "policy" in given else []
         return CANDIDATE.format(
             id=name, files=files, api=api, lane=given.get("lane", "q8"), speculation=given.get("speculation", NGRAM),
             service_port=self.service_port(name), test_port=self.test_port(name), unit=self.unit(name),
             more="\n".join([*more, *(['speed_prompts = "short-en"'] if api == "chat" else [])]),
-            exempt="\n".join(f'{requirement} = "{why}"' for requirement, why in exempt.items()), limits=self.references.get(name, ""),
+            exempt=exempt, limits=self.references.get(name, ""),
         )  # fmt: skip
 
     def with_launcher(self, rows, base=None, fill=()):
