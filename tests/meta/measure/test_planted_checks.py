@@ -108,7 +108,9 @@ def judge(served, texts):
     def judgement(kind, answer):
         proxy.rule = Rule(CHAT, values={SAID: answer})
         with LlamaClient(proxy.url) as client:
-            behind = SimpleNamespace(client=client, alias=server.alias, log_facts=server.log_facts, log_name=server.log_name)
+            behind = SimpleNamespace(
+                client=client, alias=server.alias, log_facts=server.log_facts, log_name=server.log_name, death=server.death
+            )
             found = coherence.answer(
                 SimpleNamespace(
                     host=host,

@@ -53,6 +53,9 @@ class Front:
     def log_facts(self):
         return self.real.log_facts()
 
+    def death(self):
+        return self.real.death()
+
 
 @pytest.fixture(scope="module", params=[SMOL, GEMMA])
 def behind(request, tmp_path_factory):
