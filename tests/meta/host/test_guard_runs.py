@@ -14,6 +14,7 @@ from support.places import ROOT
 from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchPlan
 from fixtures.engine.slot import HostSlot
+from fixtures.host.watchdog import MemoryFloor
 from fixtures.models.registry import ensure_registry_model
 from fixtures.records.blocked import Blocked
 from llama_build import EngineRequest, build_engine
@@ -101,7 +102,7 @@ def test_watchdog_stops_the_server_and_the_run_goes_on(tmp_path, monkeypatch):
     with HostSlot(written.append, reserve_mib=64.0) as slot:
         first = slot.server(("c", "production"), lambda: plan("first"))
         assert first.death() == ""
-        monkeypatch.setattr(slot._watch, "_available", lambda: 20.0)  # as if another process took it
+        monkeypatch.setattr(slot._watch, "_looks", [MemoryFloor(64.0, lambda: 20.0)])  # as if another process took it
         deadline = time.monotonic() + 15
         while not first.death() and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -48,7 +48,8 @@ def test_windows_one_after_the_other(tmp_path):
 def speeds(host, reports, told, *, prompts, tokens, seconds, length):
     """A session of the speed gates alone on the host as `told`, but for how speed is measured."""
     plan = {
-        'prompt_set = "repetitive-en"': f'prompt_set = "{prompts}"\npause_s = 0',
+        'prompt_set = "repetitive-en"': f'prompt_set = "{prompts}"',
+        "pause_s = 5.0": "pause_s = 0",
         "max_tokens = 32": f"max_tokens = {tokens}",
         "seconds = 0": f"seconds = {seconds}",
         "max_requests = 12": "max_requests = 40",
