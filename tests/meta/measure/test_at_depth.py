@@ -16,6 +16,7 @@ from fixtures.engine.server import LaunchFailed, launch
 from fixtures.host.snapshot import Sampler
 from fixtures.measure import at_depth
 from fixtures.measure.ceiling import Bandwidth, Traffic
+from fixtures.measure.speed_requests import SpeedRequest
 from fixtures.models.geometry import read_geometry
 from fixtures.models.registry import ensure_registry_model
 from fixtures.records.verdict import Verdict
@@ -125,3 +126,21 @@ def test_notes_are_as_deep_as_asked_and_no_line_more_though_later_lines_have_mor
     assert depth <= len(client.tokenize(text)) < depth + at_depth._LINE
     assert text.endswith(".\n")
     assert at_depth.notes(client, 2 * depth, 7).startswith(text), "what is in the cache is used again"
+
+
+def test_a_request_that_decoded_nothing_costs_its_pair_alone(traffic):
+    def request(depth, predicted_n=16):
+        timings = {
+            "prompt_n": depth + 1,
+            "prompt_ms": 1.0,
+            "predicted_n": predicted_n,
+            "predicted_ms": 100.0,
+            "predicted_per_second": 150.0,
+        }
+        return SpeedRequest.model_validate({**timings, "cache_n": 0, "category": str(depth)})
+
+    requests = [*(request(0) for _ in range(4)), *(request(512) for _ in range(3)), request(512, predicted_n=0)]
+    found = at_depth.observed(requests, DEPTHS, 16, traffic, Bandwidth(1000.0, "host", 0))
+    assert found.measured["kept_pct"] == pytest.approx(100.0)
+    nothing = at_depth.observed([*requests[:4], request(512, predicted_n=0)], DEPTHS, 16, traffic, "nobody knows")
+    assert nothing.reason == "nothing was decoded at a depth of 512 tokens"
