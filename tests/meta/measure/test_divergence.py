@@ -16,7 +16,7 @@ from fixtures.records.blocked import Blocked
 
 CORPUS = "8eeb219a698519647de0253297c88be098ef7691486bdf4258326e0c203886bb"
 FLOOR, SIDES = ("kld-floor-again", "kld-floor-ub96"), ("kld-k-alone", "kld-v-alone")
-EXEMPT = 'PPL-2 = "not tested here"\n'
+EXEMPT = child_session.exempt_from(["PPL-2"])
 
 
 def test_the_logits_file_is_as_large_as_the_engine_writes_it():
