@@ -91,6 +91,15 @@ def test_a_gate_that_would_outlast_the_window_is_not_begun():
     assert found.refuses(("TPS-1", "b", "")) is not None, "planned, and the time has run away"
 
 
+def test_what_no_window_of_this_length_has_room_for_is_told_so():
+    clock = Clock()
+    found = window(ALL, KNOWN, 300, clock)
+    clock.now += 200
+    assert found.refuses(("COH-1", "a", "")).reason.endswith(": give --window again in the next one, which goes on from here")
+    late = window(ALL, Times(KNOWN.works | {ALL[0].work: 300.0}, KNOWN.launches), 300, clock).refuses(ALL[0].key)
+    assert late.reason.endswith(" by itself, so no window of this length has room for it: give a longer one")
+
+
 def test_at_the_end_everything_is_over():
     clock = Clock()
     found = window(ALL, KNOWN, 300, clock, reserve_s=10)

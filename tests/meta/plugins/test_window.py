@@ -24,7 +24,7 @@ def test_windows_one_after_the_other(tmp_path):
     short, status, records = window(host, tmp_path / "short", "1m")
     assert status == 75, short.output
     assert {record["status"] for record in records} == {"blocked"}
-    assert all(record["reason"].startswith("does not fit the window of 60 s: give --window again") for record in records)
+    assert all(record["reason"].startswith("does not fit the window of 60 s: it takes about ") for record in records)
     assert all(record["raw"]["window"]["needs_s"] > record["raw"]["window"]["left_s"] for record in records)
     assert not short.launches()
     assert not (tmp_path / "run.lock").exists(), "nobody who waits for the machine was kept from it"
@@ -87,6 +87,11 @@ def test_a_gate_that_outlasts_the_window_is_broken_off(tmp_path):
     assert [entry["exit_status"] for entry in launches if entry["arm"] == "production"] == [None, -9], "one launch, and it was stopped"
     with RunLock(tmp_path / "run.lock"):  # was given back
         pass
+
+    output, status, records, launches = speeds(host, reports, told, prompts="repetitive-en", tokens=1024, seconds=3600, length=length)
+    assert status == 75, output
+    assert "so no window of this length has room for it: give a longer one" in records["TPS-1"]["reason"]
+    assert not [entry for entry in launches if entry["arm"] == "production"], "it is not broken off a second time"
 
     output, status, records, launches = speeds(host, reports, told, prompts="repetitive-en", tokens=32, seconds=0, length=3600)
     assert status == 0, output
