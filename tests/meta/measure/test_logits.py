@@ -71,3 +71,13 @@ def test_what_is_no_logits_file_or_of_another_text_is_refused(tmp_path, flat):
     (tmp_path / "other").write_bytes(b"GGUF" * 20)
     with pytest.raises(LogitsError, match="no logits file"):
         read_logits(tmp_path / "other")
+
+
+def test_the_first_chunks_are_compared_alone_and_more_than_there_are_is_refused(tmp_path, flat):
+    lane = flat.copy()
+    lane[SCORED] = [0.6, 0.1, 0.1, 0.1, 0.1]  # in the second chunk
+    base, other = written(tmp_path / "a", flat), written(tmp_path / "b", lane)
+    assert np.abs(distances(base.first(1), other.first(1)).kld).max() < 1e-6
+    assert distances(base.first(2), other).worst(3, 0.01) == [SCORED]
+    with pytest.raises(LogitsError, match="2 chunks, 3 were asked for"):
+        base.first(3)
