@@ -67,7 +67,7 @@ def planted(folder, faults=None, *, host="local", over=None, **launch):
     changed = known.model_copy(
         update={
             "engine": engine,
-            "launch": known.launch.model_copy(update=launch),
+            "launch": known.launch.model_copy(update={"threads_batch": None} | launch),  # another worker has the other core
             "candidates": tuple(candidate.model_copy(update={"test_port": port}) for candidate in known.candidates),
         }
     )
