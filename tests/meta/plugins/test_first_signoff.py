@@ -47,3 +47,27 @@ def test_nothing_else_builds_it_before_a_gate_asks(cold, changes):
 def test_what_keeps_it_from_being_built_is_for_the_gates_to_tell(cold):
     build_first(state(), engine(lambda: "the lock is held by pid 7"))
     assert cold == []
+
+
+def test_a_build_that_outlasts_the_window_is_stopped_and_not_begun_again(monkeypatch):
+    """Real builds tell their progress every second, and end their compilers when that raises; llama_build/test_llama_build_processes.py."""
+    told, ended = [], []
+    monkeypatch.setattr(host_engine, "find_engine", lambda request: None)
+
+    def build(request, progress):
+        for line in ("compile: 1 of 9", "compile: 2 of 9", "compile: 3 of 9"):
+            progress(line)
+
+    monkeypatch.setattr(host_engine, "build_engine", build)
+
+    def over():
+        return "the window ended after 45 min" if ended or len(told) == 2 else ""
+
+    ours = HostEngine(load_host("local", bare=True), load_lanes(), told.append, lambda: None, over=over)
+    with pytest.raises(Blocked, match="its build was stopped, what it has compiled is kept: the window ended after 45 min"):
+        ours.build()
+    assert told == ["compile: 1 of 9", "compile: 2 of 9"]
+    ended.append(True)
+    with pytest.raises(Blocked, match="the engine is not built yet, and building it must wait: the window ended"):
+        ours.build()
+    assert len(told) == 2, "nothing was begun"
