@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from support.evidence_samples import evidence, judged
 from support.installed_units import POLICY, UNIT
 from support.launches import subject_of
+from support.neighbours import detached
 
 from fixtures.catalog.host import Units
 from fixtures.catalog.load import load_host
@@ -238,15 +240,16 @@ def test_the_answers_of_systemctl_are_read():
 
 @pytest.fixture
 def foreign(monkeypatch):
-    """Processes are another user's: their variables cannot be read."""
-    real = deployed.read_foreign
+    """Processes are another user's: their variables cannot be read. What is put in by its name is read in place of a file of /proc."""
+    real, told = deployed.read_foreign, {}
 
     def hidden(path, limit):
         if path.name == "environ":
             raise PermissionError(13, "Permission denied")
-        return real(path, limit)
+        return told.get(path.name) or real(path, limit)
 
     monkeypatch.setattr(deployed, "read_foreign", hidden)
+    return told
 
 
 @pytest.mark.usefixtures("foreign")
@@ -262,6 +265,28 @@ def test_of_another_users_process_the_command_line_is_compared(bench, prove):
     assert f"the running process (pid {process.pid}) starts /bin/sleep, another program" in judgement.reason
     assert "TURBO_PURE" not in judgement.reason
     assert any("belongs to another user" in note for note in found.raw["notes"])
+
+
+@pytest.mark.parametrize("changed", ["nothing", "variables", "unit"])
+def test_another_users_process_has_the_units_variables_as_long_as_nothing_of_it_is_newer(bench, prove, foreign, changed):
+    """Planted: the environment file was edited and nothing was restarted. A time that is put back does not hide it."""
+    variables = bench.file("variables", "LANG=C\n")
+    bench.install(bench.line(), extra=f"EnvironmentFile={variables}")
+    time.sleep(0.05)  # when a process was started is told in ticks of 10 ms
+    foreign["cmdline"] = b"".join(str(word).encode() + b"\0" for word in (bench.program, *bench.argv))
+    with detached("/bin/sleep", "60") as pid:
+        files = {"variables": variables, "unit": bench.units / UNIT}
+        if file := files.get(changed):
+            before = file.stat()
+            file.write_text(file.read_text() + "# changed\n")
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        found, judgement = prove(loaded(bench, active_state="active", pid=pid))
+    if changed == "nothing":
+        assert judgement.verdict is Verdict.PASS, judgement.reason
+        assert any("what the unit reads is older than the process" in note for note in found.raw["notes"])
+    else:
+        assert judgement.verdict is Verdict.BLOCKED
+        assert f"and {files[changed]} was changed after it started: restart the unit" in judgement.reason
 
 
 def test_a_process_that_is_gone_or_hidden_proves_nothing(bench, prove):
