@@ -275,6 +275,7 @@ def test_another_users_process_has_the_units_variables_as_long_as_nothing_of_it_
     time.sleep(0.05)  # when a process was started is told in ticks of 10 ms
     foreign["cmdline"] = b"".join(str(word).encode() + b"\0" for word in (bench.program, *bench.argv))
     with detached("/bin/sleep", "60") as pid:
+        time.sleep(0.05)
         files = {"variables": variables, "unit": bench.units / UNIT}
         if file := files.get(changed):
             before = file.stat()
