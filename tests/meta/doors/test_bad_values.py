@@ -35,7 +35,7 @@ HOST = {
         "request_timeout_s = 0.0",
         r"`launch\.request_timeout_s` is 0\.0; expected more than 0",
     ),
-    "a time that is no number": ("window_s = 1.0", "window_s = nan", r"line 23: `guard\.window_s` is nan; expected a finite number"),
+    "a time that is no number": ("window_s = 1.0", "window_s = nan", r"line 24: `guard\.window_s` is nan; expected a finite number"),
     "a context of 10^30": ("context = 8192", f"context = {10**30}", r"`launch\.context` is 1000+; expected 256 to 16777216"),
     "a billion requests": ("requests = 6", "requests = 1000000000", r"`speed\.requests` is 1000000000; expected 2 to 1000"),
     "more requests than prompts": (

@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from support.legacy import UNIT, Legacy, Manager
 
+from fixtures.deploy import installed as deployed
 from fixtures.deploy import service
 from fixtures.measure import fallback
 from fixtures.records.blocked import Blocked
@@ -86,7 +88,7 @@ def holder(legacy, monkeypatch):
         started.append(process)
         monkeypatch.setattr(fallback, "port_state", lambda port: PortState(port=port, free=False, pid=process.pid, name="python"))
         monkeypatch.setattr(service, "unit_of", lambda pid: UNIT)
-        monkeypatch.setattr(fallback, "running_command", lambda pid, unit: _as_server(REAL(pid, unit), unit))
+        monkeypatch.setattr(fallback, "running_command", lambda pid, unit, files: _as_server(REAL(pid, unit, files), unit))
         return process
 
     yield start
@@ -117,12 +119,32 @@ def test_a_process_that_was_started_before_the_change(legacy, holder):
     assert "hf_" not in told
 
 
+def test_another_users_process_that_is_older_than_what_its_unit_reads(legacy, holder, monkeypatch):
+    """Its variables cannot be read, so nobody knows whether it has those that the backed-up unit gives it."""
+    command = fallback.plan_restore(legacy.host(legacy.place).fallback, legacy.host().units, None).checked.engine.command
+    real = deployed.read_foreign
+
+    def hidden(path, limit):
+        if path.name == "environ":
+            raise PermissionError(13, "Permission denied")
+        return real(path, limit)
+
+    monkeypatch.setattr(deployed, "read_foreign", hidden)
+    time.sleep(0.05)  # when a process was started is told in ticks of 10 ms
+    holder(*command.argv[1:], env={})
+    assert found(legacy).raw["differences"] == []
+    time.sleep(0.05)
+    (legacy.units / UNIT).touch()
+    (told,) = found(legacy).raw["differences"]
+    assert f"{legacy.units / UNIT} was changed after it started: restart the unit" in told
+
+
 def test_another_program_than_the_backed_up_one(legacy, holder, monkeypatch):
     command = fallback.plan_restore(legacy.host(legacy.place).fallback, legacy.host().units, None).checked.engine.command
     holder(*command.argv[1:], env=command.env)
     other = legacy.file("engine/newer-server", b"\x7fELF")
     seen = fallback.running_command
-    monkeypatch.setattr(fallback, "running_command", lambda pid, unit: _renamed(seen(pid, unit), str(other)))
+    monkeypatch.setattr(fallback, "running_command", lambda pid, unit, files: _renamed(seen(pid, unit, files), str(other)))
     (told,) = found(legacy).raw["differences"]
     assert f"the running process is {other}, the backed-up unit starts {legacy.program}" in told
 
