@@ -267,17 +267,28 @@ def test_of_another_users_process_the_command_line_is_compared(bench, prove):
     assert any("belongs to another user" in note for note in found.raw["notes"])
 
 
-@pytest.mark.parametrize("changed", ["nothing", "variables", "unit"])
+@pytest.mark.parametrize("changed", ["nothing", "variables", "unit", "dropin", "optional"])
 def test_another_users_process_has_the_units_variables_as_long_as_nothing_of_it_is_newer(bench, prove, foreign, changed):
     """Planted: the environment file was edited and nothing was restarted. A time that is put back does not hide it."""
-    variables = bench.file("variables", "LANG=C\n")
-    bench.install(bench.line(), extra=f"EnvironmentFile={variables}")
+    variables, optional = bench.file("variables", "LANG=C\n"), bench.file("optional/variables", "TURBO_PURE=0\n")
+    bench.install(bench.line(), extra=f"EnvironmentFile={variables}\nEnvironmentFile=-{optional}")
+    bench.dropin("Environment=TURBO_PURE=0", name="10-before.conf")
+    bench.dropin("Nice=5", name="20-stays.conf")
+    dropin = bench.units / f"{UNIT}.d/10-before.conf"
+    if changed != "optional":
+        optional.unlink()
+    if changed != "dropin":
+        dropin.unlink()
     time.sleep(0.05)  # when a process was started is told in ticks of 10 ms
     foreign["cmdline"] = b"".join(str(word).encode() + b"\0" for word in (bench.program, *bench.argv))
     with detached("/bin/sleep", "60") as pid:
         time.sleep(0.05)
         files = {"variables": variables, "unit": bench.units / UNIT}
-        if file := files.get(changed):
+        if changed in ("dropin", "optional"):  # it set a variable when the process was started, and is gone
+            gone = {"dropin": dropin, "optional": optional}[changed]
+            gone.unlink()
+            files[changed] = gone.parent
+        elif file := files.get(changed):
             before = file.stat()
             file.write_text(file.read_text() + "# changed\n")
             os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
