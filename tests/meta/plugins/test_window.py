@@ -62,7 +62,8 @@ def speeds(host, reports, told, *, prompts, tokens, seconds, length):
     status = session.wait()
     newest = max(path for path in reports.iterdir() if path.is_dir())
     records = [json.loads(line) for line in (newest / "evidence.jsonl").read_text().splitlines()]
-    launches = [json.loads(line) for line in (newest / "launches.jsonl").read_text().splitlines()]
+    launched = newest / "launches.jsonl"
+    launches = [json.loads(line) for line in launched.read_text().splitlines()] if launched.exists() else []
     return session.output, status, {record["requirement"]: record for record in records}, launches
 
 
@@ -91,7 +92,7 @@ def test_a_gate_that_outlasts_the_window_is_broken_off(tmp_path):
     output, status, records, launches = speeds(host, reports, told, prompts="repetitive-en", tokens=1024, seconds=3600, length=length)
     assert status == 75, output
     assert "so no window of this length has room for it: give a longer one" in records["TPS-1"]["reason"]
-    assert not [entry for entry in launches if entry["arm"] == "production"], "it is not broken off a second time"
+    assert not launches, "it is not broken off a second time"
 
     output, status, records, launches = speeds(host, reports, told, prompts="repetitive-en", tokens=32, seconds=0, length=3600)
     assert status == 0, output
