@@ -182,3 +182,18 @@ def test_what_counts_as_llama_server(name, argv, expected):
 )
 def test_option_value(argv, expected):
     assert option_value(argv, ("-m", "--model")) == expected
+
+
+def test_who_begins_to_listen_while_we_look_is_no_other_user(monkeypatch):
+    """psutil reads the open files of processes first, the sockets after them: what comes between is nobody's."""
+    real, looks = psutil.net_connections, []
+
+    def late(kind):
+        looks.append(kind)
+        return [row._replace(pid=None) if len(looks) == 1 else row for row in real(kind)]
+
+    monkeypatch.setattr(psutil, "net_connections", late)
+    with socket.create_server(("127.0.0.1", 18366)):
+        state = port_state(18366)
+    assert (state.pid, state.note) == (os.getpid(), "")
+    assert len(looks) == 2
