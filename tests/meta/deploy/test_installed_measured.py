@@ -3,69 +3,16 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from support.evidence_samples import evidence, judged
+from support.installed_judged import loaded, subject, verdict
 from support.installed_units import POLICY, UNIT
-from support.launches import subject_of
-from support.neighbours import detached
 
-from fixtures.catalog.host import Units
-from fixtures.catalog.load import load_host
-from fixtures.catalog.requirement import Arm
-from fixtures.deploy import installed as deployed
-from fixtures.deploy.manager import Asked, Loaded, loaded_of, variables_of
+from fixtures.deploy.manager import Loaded, loaded_of, variables_of
 from fixtures.measure import installed as measured
 from fixtures.measure.audit.unit import unit_file
-from fixtures.records.blocked import Blocked
 from fixtures.records.verdict import Verdict
-
-HOST = load_host("local", bare=True)
-CANDIDATE = HOST.candidate("twin42-q8").model_copy(update={"unit": UNIT, "port": 18795, "exempt": {}})
-
-
-class FakeEngine:
-    """Says where the engine is; nothing is built."""
-
-    def __init__(self, server):
-        self.built = type("Built", (), {"server": server})
-
-    def find(self):
-        raise Blocked("this one cannot be asked for its help")
-
-
-def subject(bench, candidate=CANDIDATE):
-    host = HOST.model_copy(update={"units": Units(directory=str(bench.units), scope="user")})
-    made = subject_of(host, candidate, None, Path("unused"), Arm.NONE, may_run="nothing may be built in this test")
-    object.__setattr__(made, "engine", FakeEngine(bench.program))
-    return made
-
-
-def verdict(requirement, observation, candidate=CANDIDATE):
-    record = evidence(
-        requirement, candidate.id, observation.measured, raw=observation.raw, status=observation.status, reason=observation.reason
-    )
-    return judged(record, candidate, HOST)
-
-
-@pytest.fixture
-def prove(bench, monkeypatch):
-    """The judgement on the installed unit; `asked` is what systemd answers."""
-
-    def proven(asked=Asked(silent="systemd does not run here")):  # noqa: B008 - frozen
-        monkeypatch.setattr(measured, "tested_arm", lambda _: bench.tested)
-        monkeypatch.setattr(deployed, "ask_manager", lambda *_: asked)
-        found = measured.installed_unit(subject(bench))
-        return found, verdict("DEP-6", found)
-
-    return proven
-
-
-def loaded(bench, **changes):
-    told = loaded_of(f"LoadState=loaded\nFragmentPath={bench.units / UNIT}\nNeedDaemonReload=no\nActiveState=inactive\nMainPID=0")
-    return Asked(loaded=told.model_copy(update=changes), environment={"LANG": "C.UTF-8", "PATH": "/usr/bin"})
 
 
 def test_the_right_unit_passes_and_says_what_could_not_be_asked(bench, prove):
@@ -238,85 +185,11 @@ def test_the_answers_of_systemctl_are_read():
     assert variables_of("LANG=C\nA=x=y\nB=$'a b'\n") == {"LANG": "C", "A": "x=y"}
 
 
-@pytest.fixture
-def foreign(monkeypatch):
-    """Processes are another user's: their variables cannot be read. What is put in by its name is read in place of a file of /proc."""
-    real, told = deployed.read_foreign, {}
-
-    def hidden(path, limit):
-        if path.name == "environ":
-            raise PermissionError(13, "Permission denied")
-        return told.get(path.name) or real(path, limit)
-
-    monkeypatch.setattr(deployed, "read_foreign", hidden)
-    return told
-
-
-@pytest.mark.usefixtures("foreign")
-def test_of_another_users_process_the_command_line_is_compared(bench, prove):
-    bench.install(bench.line())
-    process = subprocess.Popen(["/bin/sleep", "60"], env={})
-    try:
-        found, judgement = prove(loaded(bench, active_state="active", pid=process.pid))
-    finally:
-        process.kill()
-        process.wait()
-    assert judgement.verdict is Verdict.FAIL
-    assert f"the running process (pid {process.pid}) starts /bin/sleep, another program" in judgement.reason
-    assert "TURBO_PURE" not in judgement.reason
-    assert any("belongs to another user" in note for note in found.raw["notes"])
-
-
-@pytest.mark.parametrize("changed", ["nothing", "variables", "unit", "dropin", "optional"])
-def test_another_users_process_has_the_units_variables_as_long_as_nothing_of_it_is_newer(bench, prove, foreign, changed):
-    """Planted: the environment file was edited and nothing was restarted. A time that is put back does not hide it."""
-    variables, optional = bench.file("variables", "LANG=C\n"), bench.file("optional/variables", "TURBO_PURE=0\n")
-    bench.install(bench.line(), extra=f"EnvironmentFile={variables}\nEnvironmentFile=-{optional}")
-    bench.dropin("Environment=TURBO_PURE=0", name="10-before.conf")
-    bench.dropin("Nice=5", name="20-stays.conf")
-    dropin = bench.units / f"{UNIT}.d/10-before.conf"
-    if changed != "optional":
-        optional.unlink()
-    if changed != "dropin":
-        dropin.unlink()
-    time.sleep(0.05)  # when a process was started is told in ticks of 10 ms
-    foreign["cmdline"] = b"".join(str(word).encode() + b"\0" for word in (bench.program, *bench.argv))
-    with detached("/bin/sleep", "60") as pid:
-        time.sleep(0.05)
-        files = {"variables": variables, "unit": bench.units / UNIT}
-        if changed in ("dropin", "optional"):  # it set a variable when the process was started, and is gone
-            gone = {"dropin": dropin, "optional": optional}[changed]
-            gone.unlink()
-            files[changed] = gone.parent
-        elif file := files.get(changed):
-            before = file.stat()
-            file.write_text(file.read_text() + "# changed\n")
-            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        found, judgement = prove(loaded(bench, active_state="active", pid=pid))
-    if changed == "nothing":
-        assert judgement.verdict is Verdict.PASS, judgement.reason
-        assert any("what the unit reads is older than the process" in note for note in found.raw["notes"])
-    else:
-        assert judgement.verdict is Verdict.BLOCKED
-        assert f"and {files[changed]} was changed after it started: restart the unit" in judgement.reason
-
-
 def test_a_process_that_is_gone_or_hidden_proves_nothing(bench, prove):
     bench.install(bench.line())
     _, judgement = prove(loaded(bench, active_state="active", pid=2**22 - 1))
     assert judgement.verdict is Verdict.BLOCKED
     assert f"pid {2**22 - 1}, which systemd says runs the unit, cannot be read" in judgement.reason
-
-
-@pytest.mark.usefixtures("foreign")
-def test_a_process_without_a_command_line_proves_nothing(bench, prove):
-    """It may have erased it: what it runs is not known then."""
-    bench.install(bench.line())
-    with subprocess.Popen(["/bin/true"], env={}) as process:  # ended, and not waited for: nothing is left of its command line
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        _, judgement = prove(loaded(bench, active_state="active", pid=process.pid))
-    assert judgement.verdict is Verdict.BLOCKED
-    assert "shows no command line" in judgement.reason
 
 
 def test_an_ordinary_word_in_a_program_is_no_variable_that_it_reads(tmp_path):

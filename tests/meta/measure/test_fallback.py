@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
+from support.installed_judged import hide_variables
 from support.legacy import UNIT, Legacy, Manager
 
-from fixtures.deploy import installed as deployed
 from fixtures.deploy import service
 from fixtures.measure import fallback
 from fixtures.records.blocked import Blocked
@@ -122,14 +122,7 @@ def test_a_process_that_was_started_before_the_change(legacy, holder):
 def test_another_users_process_that_is_older_than_what_its_unit_reads(legacy, holder, monkeypatch):
     """Its variables cannot be read, so nobody knows whether it has those that the backed-up unit gives it."""
     command = fallback.plan_restore(legacy.host(legacy.place).fallback, legacy.host().units, None).checked.engine.command
-    real = deployed.read_foreign
-
-    def hidden(path, limit):
-        if path.name == "environ":
-            raise PermissionError(13, "Permission denied")
-        return real(path, limit)
-
-    monkeypatch.setattr(deployed, "read_foreign", hidden)
+    hide_variables(monkeypatch)
     time.sleep(0.05)  # when a process was started is told in ticks of 10 ms
     holder(*command.argv[1:], env={})
     assert found(legacy).raw["differences"] == []
