@@ -162,7 +162,7 @@ def test_arms_differ_from_production_in_what_they_say_and_in_nothing_else(host):
     drafting = "--spec-type draft-mtp,ngram-mod -md /m/d.gguf --spec-draft-n-max 2"
     assert render_command(production) == f"{render_command(plain)} {drafting}"
     assert render_command(base) == render_command(plain).replace("-ctk tbq3_0 -ctv tbq4_0", "-ctk f16 -ctv f16")
-    assert render_command(soak) == f"{render_command(production)} --cache-ram 0 --ctx-checkpoints 0"
+    assert render_command(soak) == f"{render_command(production)} --cache-ram 0 --ctx-checkpoints 1"
     assert production.env == plain.env == base.env == soak.env
 
 
