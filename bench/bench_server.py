@@ -1,86 +1,179 @@
 """The speed that the gates measure, against llama-bench: same model, KV types, threads and depth, nothing drafting, in alternating order.
 
-llama-server takes 4-5 % of its own for sampling (docs/facts.md#speed), which `top_k = 1` closes most of: that is how the gates ask.
+llama-server chooses each token out of the vocabulary, which llama-bench does not, and a vocabulary of 262144 takes the CPU longer than 3 %
+of a fast card's token (docs/facts.md#speed). So full twins have the device choose, and what the CPU takes for it is a benchmark of its own.
+BENCH_ENGINE may name a folder with ready CUDA programs, in the place of an engine that would be built.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from scipy import stats
 
 from bench import Bench, Reading
-from fixtures.catalog.host import SpeedPlan
+from bench.cuda import DRIVER, cuda_preset
+from fixtures.catalog.model import TwinVariant
+from fixtures.engine.client import GREEDY
 from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchPlan, Server, launch
 from fixtures.measure.speed_prompts import load_speed_prompts
-from fixtures.measure.speed_requests import SpeedTask, answered
+from fixtures.measure.speed_requests import SpeedRequest, timed
 from fixtures.models.registry import ensure_registry_model
-from llama_build import BuildError, EngineRequest, build_engine
+from fixtures.models.twins import ensure_twin
+from llama_build import BuildError, BuiltEngine, EngineRequest, build_engine
 
-_PAIRS, _TOKENS, _KV = 12, 512, "q8_0"
+_TOKENS, _WARM_UP_TOKENS = 512, 32
 _TIMEOUT_S = 900
+_ON_THE_DEVICE = {"backend_sampling": True}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What both programs are given; how far (percent) one may be from the other, how often both are started, and run once started."""
+
+    name: str
+    model: Callable[[], Path]
+    engine: Callable[[], BuiltEngine]
+    flags: tuple[str, ...]
+    kv: tuple[str, str]
+    bound: float
+    pairs: int
+    runs: int = 1  # of which the fastest counts
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the server's requests, beside those of a gate
+
+
+def _twin(twin: str, variant: TwinVariant) -> Path:
+    return ensure_twin(twin, variant).target
+
+
+def _on_cuda() -> BuiltEngine:
+    if folder := os.environ.get("BENCH_ENGINE"):
+        return build_engine(EngineRequest.named("path", path=Path(folder)))
+    return build_engine(EngineRequest.named("pinned+tbq", cuda_preset()))
+
+
+def _on_cpu() -> BuiltEngine:
+    return build_engine(EngineRequest.named("pinned+tbq"))
+
+
+_SMALL = tuple(
+    Compared(key, partial(ensure_registry_model, key), _on_cpu, ("-t", "1"), ("q8_0", "q8_0"), 5.0, 12, 2)
+    for key in ("gemma3-270m", "smollm2-135m")
+)
+_GEOMETRY = Compared("the geometry of 31B", partial(_twin, "twin60", "geometry"), _on_cuda, ("-ngl", "99"), ("q8_0", "q8_0"), 3.0, 12)
+_FULL = tuple(
+    Compared(title, partial(_twin, twin, "full"), _on_cuda, ("-ngl", "99"), ("tbq3_0", "tbq3_0"), 3.0, 8, 1, _ON_THE_DEVICE)
+    for title, twin in (("31B", "twin60"), ("26B-A4B", "twin30"), ("E4B", "twin42"))
+)
 
 
 @contextmanager
-def _served(model: Path, folder: Path) -> Iterator[Server]:
-    server = build_engine(EngineRequest.named("pinned+tbq")).server
+def _served(one: Compared) -> Iterator[Server]:
+    """A server of its own, which has answered once: what a first request costs is no part of any speed."""
+    model, (k_type, v_type) = one.model(), one.kv
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = f"--port {port} --alias bench -c 2048 -np 1 -t 1 -fa on -fit off -ctk {_KV} -ctv {_KV}".split()
-    command = CommandLine(argv=(str(server), "-m", str(model), *flags), env={"PATH": "/usr/bin:/bin"}, policy_env={})
-    with launch(LaunchPlan(command, port, "bench", model, folder / "bench.log", 120.0, 300.0, 10.0)) as running:
-        yield running
+    flags = f"--port {port} --alias bench -c 2048 -np 1 -fa on -fit off -ctk {k_type} -ctv {v_type}".split()
+    argv = (str(one.engine().server), "-m", str(model), *flags, *one.flags)
+    command = CommandLine(argv=argv, env={"PATH": "/usr/bin:/bin"}, policy_env={})
+    with tempfile.TemporaryDirectory(prefix="readiness-bench-") as folder:
+        plan = LaunchPlan(command, port, "bench", model, Path(folder) / "bench.log", 120.0, 300.0, 10.0)
+        with launch(plan) as running:
+            _asked(running, _WARM_UP_TOKENS)
+            yield running
 
 
-def _bench_tps(model: Path, depth: int) -> float:
-    """One run of llama-bench, in t/s."""
-    engine = build_engine(EngineRequest.named("pinned+tbq"))
+def _asked(server: Server, tokens: int, options: Mapping[str, Any] | None = None) -> SpeedRequest:
+    """One request as the speed gates send it."""
+    prompt = load_speed_prompts("repetitive-en").at(0, 0, "completion")
+    asked = {"prompt": prompt.text, "n_predict": tokens, "return_tokens": True, "ignore_eos": True, "timings_per_token": True}
+    return timed(server, {**GREEDY, **asked, **(options or {})}, prompt, "request", None)
+
+
+def _server_tps(server: Server, options: Mapping[str, Any] | None = None) -> float:
+    if (tps := _asked(server, _TOKENS, options).tps) is None:
+        raise RuntimeError("the server decoded nothing")
+    return tps
+
+
+def _bench_tps(one: Compared, depth: int) -> float:
+    """One start of llama-bench, in t/s: the fastest of its runs, since what else a machine does only ever slows one down."""
+    engine, (k_type, v_type) = one.engine(), one.kv
     if engine.bench is None:
         raise BuildError(f"{engine.folder} has no llama-bench; build that target too")
-    argv = [engine.bench, "-m", model, "-t", "1", "-p", "0", "-n", str(_TOKENS), "-d", str(depth), "-fa", "1", "-r", "1"]
-    argv += ["-ctk", _KV, "-ctv", _KV, "-o", "json"]
+    argv = [engine.bench, "-m", one.model(), *one.flags, "-p", "0", "-n", str(_TOKENS), "-d", str(depth), "-fa", "1", "-r", str(one.runs)]
+    argv += ["-ctk", k_type, "-ctv", v_type, "-o", "json"]
     done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
-    return float(json.loads(done.stdout)[0]["avg_ts"])
+    samples_ns: list[int] = json.loads(done.stdout)[0]["samples_ns"]
+    return _TOKENS * 1e9 / min(samples_ns)
 
 
-def _log_ratios(key: str) -> Iterator[float]:
-    """Of the gates' speed to llama-bench's, pair by pair."""
-    model = ensure_registry_model(key)
-    task = SpeedTask(SpeedPlan(max_tokens=_TOKENS), load_speed_prompts("repetitive-en"), "completion")
-    with tempfile.TemporaryDirectory(prefix="readiness-bench-") as folder, _served(model, Path(folder)) as server:
-        depth = answered(server, task, 0, None).prompt_n  # what a start costs is no part of it
-        for pair in range(1, _PAIRS + 1):
-            theirs = _bench_tps(model, depth) if pair % 2 else 0.0
-            ours = answered(server, task, pair, None).tps
-            theirs = theirs or _bench_tps(model, depth)
-            if ours is None:
-                raise RuntimeError(f"request {pair} decoded nothing")
-            yield math.log(ours / theirs)
+def _log_ratios(one: Compared) -> Iterator[float]:
+    """Of the gates' speed to llama-bench's. Both are started for each pair: where its memory lies is a launch's own luck."""
+    with _served(one) as server:
+        depth = _asked(server, 1).prompt_n
+    for pair in range(one.pairs):
+        theirs = _bench_tps(one, depth) if pair % 2 else 0.0
+        with _served(one) as server:
+            ours = max(_server_tps(server, one.options) for _ in range(one.runs))
+        yield math.log(ours / (theirs or _bench_tps(one, depth)))
+
+
+def _interval(log_ratios: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the ratio."""
+    low, high = (math.exp(end) for end in stats.ttest_1samp(log_ratios, 0).confidence_interval(0.95))
+    return low, high
 
 
 @contextmanager
-def _apart(key: str) -> Iterator[Reading]:
+def _apart(one: Compared) -> Iterator[Reading]:
     """The end of the ratio's 95 % interval that is further from 1, percent from 1."""
 
     def read() -> float:
-        low, high = (math.exp(end) for end in stats.ttest_1samp(list(_log_ratios(key)), 0).confidence_interval(0.95))
-        print(f"       llama-server over llama-bench, {key}: {low:.4f} to {high:.4f}")
+        low, high = _interval(list(_log_ratios(one)))
+        print(f"       llama-server over llama-bench, {one.name}: {low:.4f} to {high:.4f}")
         return 100 * max(1 - low, high - 1)
 
     yield read
 
 
-BENCHES = tuple(
-    Bench(f"server: decode speed of {key} against llama-bench", 5.0, "% from 1", partial(_apart, key), repeats=1)
-    for key in ("gemma3-270m", "smollm2-135m")
-)
+@contextmanager
+def _sampling(one: Compared) -> Iterator[Reading]:
+    """What choosing a token takes on the CPU, percent of the speed with which the device chooses; one launch, in alternating order."""
+    with _served(one) as server:
+
+        def read() -> float:
+            ratios: list[float] = []
+            _server_tps(server, _ON_THE_DEVICE)  # builds what the device needs for it
+            for pair in range(one.pairs):
+                theirs = _server_tps(server, _ON_THE_DEVICE) if pair % 2 else 0.0
+                ours = _server_tps(server)
+                ratios.append(math.log(ours / (theirs or _server_tps(server, _ON_THE_DEVICE))))
+            low, high = _interval(ratios)
+            print(f"       sampled on the CPU over sampled on the device, {one.name}: {low:.4f} to {high:.4f}")
+            return 100 * (1 - math.exp(sum(ratios) / len(ratios)))
+
+        yield read
+
+
+def _benches() -> Iterator[Bench]:
+    for one in (*_SMALL, *((_GEOMETRY, *_FULL) if DRIVER.exists() else ())):
+        yield Bench(f"server: decode speed of {one.name} against llama-bench", one.bound, "% from 1", partial(_apart, one), 1)
+    for one in _FULL if DRIVER.exists() else ():
+        yield Bench(f"sampling: what it takes of the decode speed of {one.name}", 1.0, "%", partial(_sampling, one), 1)
+
+
+BENCHES = tuple(_benches())

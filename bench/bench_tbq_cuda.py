@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from bench import Bench, Reading
+from bench.cuda import DRIVER, cuda_preset
 from fixtures.models.twins import ensure_twin
 from llama_build import BuildError, EngineRequest, build_engine
 
-_DRIVER = Path("/proc/driver/nvidia/version")
-_PRESETS = {"9.0": "cuda-h100", "12.1": "cuda-gb10"}
 _TWINS = {"31B": "twin60", "26B": "twin30", "E4B": "twin42"}
 _DEPTHS = (0, 32768)
 _CACHES = {
@@ -35,14 +33,6 @@ _MOST = {0: 1.10, 32768: 1.0}  # times F16: the rotations of Q, K and V are laun
 _TIMEOUT_S = 900
 
 
-def _preset() -> str:
-    asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    found = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-    if not found or found[0] not in _PRESETS:
-        raise BuildError(f"There is no preset for a GPU of compute capability {found[:1]}. Expected one of: {', '.join(_PRESETS)}.")
-    return _PRESETS[found[0]]
-
-
 @dataclass(frozen=True)
 class Step:
     """A step of `tokens` at `depth`: 1 is plain decoding, 4 the verification of three drafted tokens."""
@@ -54,7 +44,7 @@ class Step:
     def seconds(self, cache: str) -> float:
         """Median of five, with this KV cache."""
         k_type, v_type = _CACHES[cache]
-        engine = build_engine(EngineRequest.named("pinned+tbq", _preset()))
+        engine = build_engine(EngineRequest.named("pinned+tbq", cuda_preset()))
         if engine.bench is None:
             raise BuildError(f"{engine.folder} has no llama-bench; build that target too")
         model = ensure_twin(self.twin, "geometry").target
@@ -88,5 +78,5 @@ def _benches() -> Iterator[Bench]:
                     yield Bench(name, most, "times", partial(_over, Step(twin, depth, tokens), ours, theirs), 3)
 
 
-BENCHES = tuple(_benches()) if _DRIVER.exists() else ()
+BENCHES = tuple(_benches()) if DRIVER.exists() else ()
 ABSENT = "no NVIDIA driver is loaded here"
