@@ -35,6 +35,9 @@ from rehearsal.install import ROOT
 _CANDIDATE = "e4b-k3v3"
 _BURN_S = 60.0
 _POLL_S = 0.2
+_STOPPED_S = 0.02
+_SLOWER_PCT = 20.0  # than before is a fault: what a noisy machine's two runs differ by is not
+_NOISE_PCT = 25.0  # by which the times of a machine that is lent may vary: what is looked for is larger
 _BUSY = 4  # polls in a row that find the server at work: the warm-up is over
 
 Data = dict[str, Any]
@@ -42,7 +45,10 @@ Data = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """`spoil` changes the host; the gate `requirement`, run by `test`, must then be `verdict` and say all of `says`."""
+    """`spoil` changes the host; the gate `requirement`, run by `test`, must then be `verdict` and say all of `says`.
+
+    `burn`: a neighbour keeps the GPU busy meanwhile. `slower`: than the same gate found it before, which becomes its limit.
+    """
 
     name: str
     spoil: Callable[[Data, Path], None]
@@ -51,6 +57,7 @@ class Fault:
     verdict: str
     says: tuple[str, ...]
     burn: bool = False
+    slower: bool = False
 
 
 def _hidden(host: Data, _work: Path) -> None:
@@ -68,13 +75,23 @@ def _cpu_build(host: Data, _work: Path) -> None:
 
 
 def _cpu_type(host: Data, work: Path) -> None:
-    """The server starts with a KV type for which CUDA has no attention: behind a script, as an owner's wrapper would."""
+    """The server starts with a KV type for which CUDA has no attention."""
+    _behind_script(host, work, 'for word; do case $word in tbq3_0|tbq4_0) word=iq4_nl;; esac; set -- "$@" "$word"; shift; done')
+
+
+def _throttled(host: Data, work: Path) -> None:
+    """The server is stopped half of the time, as a card whose clocks are held down works half as fast; the clocks stay as they are."""
+    on_and_off = f"sleep {_STOPPED_S}; kill -STOP $$ && sleep {_STOPPED_S} && kill -CONT $$"
+    _behind_script(host, work, f"(while {on_and_off}; do :; done) 2>/dev/null &")
+
+
+def _behind_script(host: Data, work: Path, lines: str) -> None:
+    """The engine with a script in the place of its server, as an owner's wrapper would be, which goes on as the server."""
     engine = Path(host["engine"]["path"])
     for file in engine.iterdir():
         (work / file.name).symlink_to(file)
     (work / "llama-server").unlink()
-    swap = 'for word; do case $word in tbq3_0|tbq4_0) word=iq4_nl;; esac; set -- "$@" "$word"; shift; done'
-    (work / "llama-server").write_text(f'#!/bin/sh\n{swap}\nexec "{engine}/llama-server" "$@"\n', encoding="utf-8")
+    (work / "llama-server").write_text(f'#!/bin/sh\n{lines}\nexec "{engine}/llama-server" "$@"\n', encoding="utf-8")
     (work / "llama-server").chmod(0o755)
     host["engine"] |= {"path": str(work)}
 
@@ -94,6 +111,7 @@ FAULTS = (
     Fault("engine built for the CPU", _cpu_build, "KV-5", "test_placement", "FAIL", ("tbq3_0", "CPU")),
     Fault("drafter of another model", _drafter, "AUD-1", "test_artefacts", "FAIL", ("drafter",)),
     Fault("neighbour on the GPU", _as_it_is, "TPS-1", "test_decode_speed", "INVALID", ("burner",), burn=True),
+    Fault("clocks held down", _throttled, "TPS-1", "test_decode_speed", "FAIL", ("decode speed is",), slower=True),
 )
 
 
@@ -125,12 +143,13 @@ def host_file(data: Mapping[str, Any]) -> str:
     return "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in data.items() if value is not None)
 
 
-def judged(reports: Path, requirement: str) -> tuple[str, str]:
-    """Verdict and reason of the one gate of the newest run."""
+def judged(reports: Path, requirement: str) -> tuple[str, str, float]:
+    """Verdict, reason and number (0 for none) of the one gate of the newest run."""
     run = max(reports.glob("*-red-*"))
     verdict = json.loads((run / "verdict.json").read_text(encoding="utf-8"))
     gate = next(gate for gate in verdict["candidates"][0]["gates"] if gate["requirement"] == requirement)
-    return gate["judgement"]["verdict"], gate["judgement"]["reason"]
+    judgement = gate["judgement"]
+    return judgement["verdict"], judgement["reason"], judgement.get("measured") or 0.0
 
 
 def caught(fault: Fault, verdict: str, reason: str) -> bool:
@@ -144,19 +163,37 @@ def show(fault: Fault, host: Data, reports: Path, burner: Path | None) -> bool:
         work = Path(name)
         (work / "engine").mkdir()
         data = copy.deepcopy(host)
+        if fault.slower:
+            _limit_by_what_it_is(fault, data, work, reports)
         fault.spoil(data, work / "engine")
-        file = work / "red.toml"
-        file.write_text(host_file(data), encoding="utf-8")
-        argv = [sys.executable, "-m", "pytest", f"--host={file}", f"--reports={reports}", "-q", "-k", fault.test]
-        with _burning(burner if fault.burn else None, data["ports"]["test"]):
-            done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    try:
-        verdict, reason = judged(reports, fault.requirement)
-    except (ValueError, StopIteration, OSError):
-        verdict, reason = "no verdict", done.stdout[-2000:] + done.stderr[-2000:]
+        verdict, reason, _ = _run(fault, data, work, reports, burner)
     good = caught(fault, verdict, reason)
     print(f"{'caught' if good else 'MISSED'}  {fault.name}: {fault.requirement} {verdict}: {reason}", flush=True)
     return good
+
+
+def _limit_by_what_it_is(fault: Fault, data: Data, work: Path, reports: Path) -> None:
+    """The number that the gate finds over the host as it is becomes the reference of its limit."""
+    data["speed"]["max_cv_pct"] = _NOISE_PCT
+    limit = data["candidates"][0]["limits"]["decode_tps"]
+    verdict, reason, measured = _run(fault, data, work, reports, None)
+    print(f"before  {fault.name}: {fault.requirement} {verdict}: {reason}", flush=True)
+    for key in ("reference_high", "over"):
+        limit.pop(key, None)
+    limit |= {"reference": measured, "tolerance": _SLOWER_PCT, "relative": True, "source": "the same gate, before"}
+
+
+def _run(fault: Fault, data: Data, work: Path, reports: Path, burner: Path | None) -> tuple[str, str, float]:
+    """Verdict, reason and number of the gate over that host."""
+    file = work / "red.toml"
+    file.write_text(host_file(data), encoding="utf-8")
+    argv = [sys.executable, "-m", "pytest", f"--host={file}", f"--reports={reports}", "-q", "-k", fault.test]
+    with _burning(burner if fault.burn else None, data["ports"]["test"]):
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        return judged(reports, fault.requirement)
+    except (ValueError, StopIteration, OSError):
+        return "no verdict", done.stdout[-2000:] + done.stderr[-2000:], 0.0
 
 
 @contextmanager

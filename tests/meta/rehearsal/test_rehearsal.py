@@ -1,16 +1,19 @@
 """The steps of a rehearsal: what is done is not done again, a call ends in time, and a wrong deployment must be caught by its gate."""
 
 import json
+import shutil
 import signal
 import sys
 import tarfile
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import rehearsal.__main__ as steps
 from fixtures.catalog.load import load_host
+from fixtures.engine.process import wait_until
 from fixtures.models.twins import full_bytes
 from fixtures.records.blocked import Blocked
 from llama_build.pinned import load_pin
@@ -127,4 +130,30 @@ def test_a_fault_is_caught_by_its_verdict_and_all_of_its_words(tmp_path):
     run.mkdir()
     gate = {"requirement": "KV-5", "judgement": {"verdict": "FAIL", "reason": "why"}}
     (run / "verdict.json").write_text(json.dumps({"candidates": [{"gates": [gate]}]}))
-    assert red.judged(tmp_path, "KV-5") == ("FAIL", "why")
+    assert red.judged(tmp_path, "KV-5") == ("FAIL", "why", 0.0)
+
+
+def test_a_server_that_is_held_down_stands_still_again_and_again_and_ends_with_it(host, tmp_path):
+    engine, work = tmp_path / "engine", tmp_path / "work"
+    engine.mkdir()
+    work.mkdir()
+    (engine / "llama-server").symlink_to(shutil.which("sleep"))
+    red._throttled(red.small_host(host, engine, "0123abc"), work)
+    process = psutil.Popen([work / "llama-server", "600"])
+    try:
+        for status in (psutil.STATUS_STOPPED, psutil.STATUS_SLEEPING) * 2:
+            assert wait_until(lambda status=status: process.status() == status, 60.0)
+        companion = process.children()[0]
+    finally:
+        process.kill()
+        process.wait()
+    assert wait_until(lambda: not companion.is_running(), 60.0), "nothing goes on that would stop a stranger of that number"
+
+
+def test_what_is_slower_than_before_is_held_against_what_it_was(host, tmp_path, monkeypatch):
+    data = red.small_host(host, tmp_path, "0123abc")
+    monkeypatch.setattr(red, "_run", lambda *_: ("PASS", "decode speed is 400 t/s", 400.0))
+    red._limit_by_what_it_is(red.FAULTS[-1], data, tmp_path, tmp_path)
+    (tmp_path / "red.toml").write_text(red.host_file(data), encoding="utf-8")
+    limit = load_host(str(tmp_path / "red.toml"), bare=True).candidates[0].limits["decode_tps"]
+    assert (limit.bound, limit.over) == (320.0, None)
