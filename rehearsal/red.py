@@ -82,7 +82,7 @@ def _cpu_type(host: Data, work: Path) -> None:
 def _throttled(host: Data, work: Path) -> None:
     """The server is stopped half of the time, as a card whose clocks are held down works half as fast; the clocks stay as they are."""
     on_and_off = f"sleep {_STOPPED_S}; kill -STOP $$ && sleep {_STOPPED_S} && kill -CONT $$"
-    _behind_script(host, work, f"(while {on_and_off}; do :; done) 2>/dev/null &")
+    _behind_script(host, work, f"(while {on_and_off}; do :; done) >/dev/null 2>&1 &")
 
 
 def _behind_script(host: Data, work: Path, lines: str) -> None:
