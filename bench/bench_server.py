@@ -28,8 +28,10 @@ from fixtures.catalog.model import TwinVariant
 from fixtures.engine.client import GREEDY
 from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchPlan, Server, launch
+from fixtures.host.snapshot import Sampler
 from fixtures.measure.speed_prompts import load_speed_prompts
 from fixtures.measure.speed_requests import SpeedRequest, timed
+from fixtures.models.cache import cache_root
 from fixtures.models.registry import ensure_registry_model
 from fixtures.models.twins import ensure_twin
 from llama_build import BuildError, BuiltEngine, EngineRequest, build_engine
@@ -96,15 +98,15 @@ def _served(one: Compared) -> Iterator[Server]:
             yield running
 
 
-def _asked(server: Server, tokens: int, options: Mapping[str, Any] | None = None) -> SpeedRequest:
+def _asked(server: Server, tokens: int, options: Mapping[str, Any] | None = None, sampler: Sampler | None = None) -> SpeedRequest:
     """One request as the speed gates send it."""
     prompt = load_speed_prompts("repetitive-en").at(0, 0, "completion")
     asked = {"prompt": prompt.text, "n_predict": tokens, "return_tokens": True, "ignore_eos": True, "timings_per_token": True}
-    return timed(server, {**GREEDY, **asked, **(options or {})}, prompt, "request", None)
+    return timed(server, {**GREEDY, **asked, **(options or {})}, prompt, "request", sampler)
 
 
-def _server_tps(server: Server, options: Mapping[str, Any] | None = None) -> float:
-    if (tps := _asked(server, _TOKENS, options).tps) is None:
+def _server_tps(server: Server, options: Mapping[str, Any] | None = None, sampler: Sampler | None = None) -> float:
+    if (tps := _asked(server, _TOKENS, options, sampler).tps) is None:
         raise RuntimeError("the server decoded nothing")
     return tps
 
@@ -151,29 +153,47 @@ def _apart(one: Compared) -> Iterator[Reading]:
 
 
 @contextmanager
-def _sampling(one: Compared) -> Iterator[Reading]:
-    """What choosing a token takes on the CPU, percent of the speed with which the device chooses; one launch, in alternating order."""
+def _choosing(one: Compared) -> Iterator[Reading]:
+    """What choosing a token takes on the CPU, percent of the speed with which the device chooses."""
     with _served(one) as server:
+        yield lambda: _taken(one, "chosen by the CPU over the device", lambda: _server_tps(server), lambda: _on_device_tps(server))
 
-        def read() -> float:
-            ratios: list[float] = []
-            _server_tps(server, _ON_THE_DEVICE)  # builds what the device needs for it
-            for pair in range(one.pairs):
-                theirs = _server_tps(server, _ON_THE_DEVICE) if pair % 2 else 0.0
-                ours = _server_tps(server)
-                ratios.append(math.log(ours / (theirs or _server_tps(server, _ON_THE_DEVICE))))
-            low, high = _interval(ratios)
-            print(f"       sampled on the CPU over sampled on the device, {one.name}: {low:.4f} to {high:.4f}")
-            return 100 * (1 - math.exp(sum(ratios) / len(ratios)))
 
-        yield read
+def _on_device_tps(server: Server) -> float:
+    return _server_tps(server, _ON_THE_DEVICE)
+
+
+@contextmanager
+def _watching(one: Compared) -> Iterator[Reading]:
+    """What it takes to look at the machine meanwhile, as all gates do, percent of the speed without."""
+    with _served(one) as server:
+        yield lambda: _taken(one, "watched over unwatched", lambda: _watched_tps(server), lambda: _server_tps(server))
+
+
+def _watched_tps(server: Server) -> float:
+    with Sampler((), disk=cache_root()) as sampler:
+        return _server_tps(server, None, sampler)
+
+
+def _taken(one: Compared, what: str, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
+    """How much slower ours is, in percent; over one launch, in alternating order, after one of theirs that does not count."""
+    log_ratios: list[float] = []
+    theirs()
+    for pair in range(one.pairs):
+        before = theirs() if pair % 2 else 0.0
+        now = ours()
+        log_ratios.append(math.log(now / (before or theirs())))
+    low, high = _interval(log_ratios)
+    print(f"       {what}, {one.name}: {low:.4f} to {high:.4f}")
+    return 100 * (1 - math.exp(sum(log_ratios) / len(log_ratios)))
 
 
 def _benches() -> Iterator[Bench]:
     for one in (*_SMALL, *((_GEOMETRY, *_FULL) if DRIVER.exists() else ())):
         yield Bench(f"server: decode speed of {one.name} against llama-bench", one.bound, "% from 1", partial(_apart, one), 1)
     for one in _FULL if DRIVER.exists() else ():
-        yield Bench(f"sampling: what it takes of the decode speed of {one.name}", 1.0, "%", partial(_sampling, one), 1)
+        yield Bench(f"choosing a token: what it takes of the decode speed of {one.name}", 15.0, "%", partial(_choosing, one), 1)
+        yield Bench(f"watching the machine: what it takes of the decode speed of {one.name}", 1.0, "%", partial(_watching, one), 1)
 
 
 BENCHES = tuple(_benches())
