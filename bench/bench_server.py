@@ -24,13 +24,13 @@ from scipy import stats
 
 from bench import Bench, Reading
 from bench.cuda import DRIVER, cuda_preset
+from fixtures.catalog.host import SpeedPlan
 from fixtures.catalog.model import TwinVariant
-from fixtures.engine.client import GREEDY
 from fixtures.engine.command import CommandLine
 from fixtures.engine.server import LaunchPlan, Server, launch
 from fixtures.host.snapshot import Sampler
 from fixtures.measure.speed_prompts import load_speed_prompts
-from fixtures.measure.speed_requests import SpeedRequest, timed
+from fixtures.measure.speed_requests import SpeedRequest, SpeedTask, body_of, timed
 from fixtures.models.cache import cache_root
 from fixtures.models.registry import ensure_registry_model
 from fixtures.models.twins import ensure_twin
@@ -99,10 +99,10 @@ def _served(one: Compared) -> Iterator[Server]:
 
 
 def _asked(server: Server, tokens: int, options: Mapping[str, Any] | None = None, sampler: Sampler | None = None) -> SpeedRequest:
-    """One request as the speed gates send it."""
-    prompt = load_speed_prompts("repetitive-en").at(0, 0, "completion")
-    asked = {"prompt": prompt.text, "n_predict": tokens, "return_tokens": True, "ignore_eos": True, "timings_per_token": True}
-    return timed(server, {**GREEDY, **asked, **(options or {})}, prompt, "request", sampler)
+    """One request as the speed gates send it, with further `options`."""
+    task = SpeedTask(SpeedPlan(max_tokens=tokens), load_speed_prompts("repetitive-en"), "completion")
+    prompt = task.prompts.at(0, task.seed, task.api)
+    return timed(server, {**body_of(task, prompt), **(options or {})}, prompt, "request", sampler)
 
 
 def _server_tps(server: Server, options: Mapping[str, Any] | None = None, sampler: Sampler | None = None) -> float:
@@ -123,15 +123,20 @@ def _bench_tps(one: Compared, depth: int) -> float:
     return _TOKENS * 1e9 / min(samples_ns)
 
 
-def _log_ratios(one: Compared) -> Iterator[float]:
-    """Of the gates' speed to llama-bench's. Both are started for each pair: where its memory lies is a launch's own luck."""
+def _in_turns(pairs: int, ours: Callable[[], float], theirs: Callable[[], float]) -> list[float]:
+    """Logarithms of our speed over theirs, in alternating order, so that a drift meets both sides."""
+    found: list[float] = []
+    for pair in range(pairs):
+        before = theirs() if pair % 2 else 0.0
+        now = ours()
+        found.append(math.log(now / (before or theirs())))
+    return found
+
+
+def _launched_tps(one: Compared) -> float:
+    """Of a server of its own, the fastest of its runs: where memory lies is a launch's own luck."""
     with _served(one) as server:
-        depth = _asked(server, 1).prompt_n
-    for pair in range(one.pairs):
-        theirs = _bench_tps(one, depth) if pair % 2 else 0.0
-        with _served(one) as server:
-            ours = max(_server_tps(server, one.options) for _ in range(one.runs))
-        yield math.log(ours / (theirs or _bench_tps(one, depth)))
+        return max(_server_tps(server, one.options) for _ in range(one.runs))
 
 
 def _interval(log_ratios: list[float]) -> tuple[float, float]:
@@ -145,7 +150,9 @@ def _apart(one: Compared) -> Iterator[Reading]:
     """The end of the ratio's 95 % interval that is further from 1, percent from 1."""
 
     def read() -> float:
-        low, high = _interval(list(_log_ratios(one)))
+        with _served(one) as server:
+            depth = _asked(server, _WARM_UP_TOKENS).prompt_n
+        low, high = _interval(_in_turns(one.pairs, partial(_launched_tps, one), partial(_bench_tps, one, depth)))
         print(f"       llama-server over llama-bench, {one.name}: {low:.4f} to {high:.4f}")
         return 100 * max(1 - low, high - 1)
 
@@ -156,18 +163,16 @@ def _apart(one: Compared) -> Iterator[Reading]:
 def _choosing(one: Compared) -> Iterator[Reading]:
     """What choosing a token takes on the CPU, percent of the speed with which the device chooses."""
     with _served(one) as server:
-        yield lambda: _taken(one, "chosen by the CPU over the device", lambda: _server_tps(server), lambda: _on_device_tps(server))
-
-
-def _on_device_tps(server: Server) -> float:
-    return _server_tps(server, _ON_THE_DEVICE)
+        yield lambda: _taken(
+            one, "chosen by the CPU over the device", partial(_server_tps, server), partial(_server_tps, server, _ON_THE_DEVICE)
+        )
 
 
 @contextmanager
 def _watching(one: Compared) -> Iterator[Reading]:
     """What it takes to look at the machine meanwhile, as all gates do, percent of the speed without."""
     with _served(one) as server:
-        yield lambda: _taken(one, "watched over unwatched", lambda: _watched_tps(server), lambda: _server_tps(server))
+        yield lambda: _taken(one, "watched over unwatched", partial(_watched_tps, server), partial(_server_tps, server))
 
 
 def _watched_tps(server: Server) -> float:
@@ -177,12 +182,8 @@ def _watched_tps(server: Server) -> float:
 
 def _taken(one: Compared, what: str, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
     """How much slower ours is, in percent; over one launch, in alternating order, after one of theirs that does not count."""
-    log_ratios: list[float] = []
     theirs()
-    for pair in range(one.pairs):
-        before = theirs() if pair % 2 else 0.0
-        now = ours()
-        log_ratios.append(math.log(now / (before or theirs())))
+    log_ratios = _in_turns(one.pairs, ours, theirs)
     low, high = _interval(log_ratios)
     print(f"       {what}, {one.name}: {low:.4f} to {high:.4f}")
     return 100 * (1 - math.exp(sum(log_ratios) / len(log_ratios)))
