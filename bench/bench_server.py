@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from llama_build import BuildError, BuiltEngine, EngineRequest, build_engine
 _TOKENS, _WARM_UP_TOKENS = 512, 32
 _TIMEOUT_S = 900
 _ON_THE_DEVICE = {"backend_sampling": True}
+_NO_GRAPHS = {"GGML_CUDA_DISABLE_GRAPHS": "1"}  # as all candidates of host dgx have it
+_WATCHED_PAIRS = 24  # of half the tokens each: what is looked for is smaller than what two runs differ by
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Compared:
     bound: float
     pairs: int
     runs: int = 1  # of which the fastest counts
+    env: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # of the server's requests, beside those of a gate
 
 
@@ -76,7 +79,7 @@ _SMALL = tuple(
 )
 _GEOMETRY = Compared("the geometry of 31B", partial(_twin, "twin60", "geometry"), _on_cuda, ("-ngl", "99"), ("q8_0", "q8_0"), 3.0, 12)
 _FULL = tuple(
-    Compared(title, partial(_twin, twin, "full"), _on_cuda, ("-ngl", "99"), ("tbq3_0", "tbq3_0"), 3.0, 8, 1, _ON_THE_DEVICE)
+    Compared(title, partial(_twin, twin, "full"), _on_cuda, ("-ngl", "99"), ("tbq3_0", "tbq3_0"), 3.0, 8, 1, _NO_GRAPHS, _ON_THE_DEVICE)
     for title, twin in (("31B", "twin60"), ("26B-A4B", "twin30"), ("E4B", "twin42"))
 )
 
@@ -90,7 +93,7 @@ def _served(one: Compared) -> Iterator[Server]:
         port = free.getsockname()[1]
     flags = f"--port {port} --alias bench -c 2048 -np 1 -fa on -fit off -ctk {k_type} -ctv {v_type}".split()
     argv = (str(one.engine().server), "-m", str(model), *flags, *one.flags)
-    command = CommandLine(argv=argv, env={"PATH": "/usr/bin:/bin"}, policy_env={})
+    command = CommandLine(argv=argv, env={"PATH": "/usr/bin:/bin", **one.env}, policy_env={})
     with tempfile.TemporaryDirectory(prefix="readiness-bench-") as folder:
         plan = LaunchPlan(command, port, "bench", model, Path(folder) / "bench.log", 120.0, 300.0, 10.0)
         with launch(plan) as running:
@@ -105,8 +108,8 @@ def _asked(server: Server, tokens: int, options: Mapping[str, Any] | None = None
     return timed(server, {**body_of(task, prompt), **(options or {})}, prompt, "request", sampler)
 
 
-def _server_tps(server: Server, options: Mapping[str, Any] | None = None, sampler: Sampler | None = None) -> float:
-    if (tps := _asked(server, _TOKENS, options, sampler).tps) is None:
+def _server_tps(server: Server, options: Mapping[str, Any] | None = None, sampler: Sampler | None = None, tokens: int = _TOKENS) -> float:
+    if (tps := _asked(server, tokens, options, sampler).tps) is None:
         raise RuntimeError("the server decoded nothing")
     return tps
 
@@ -118,7 +121,8 @@ def _bench_tps(one: Compared, depth: int) -> float:
         raise BuildError(f"{engine.folder} has no llama-bench; build that target too")
     argv = [engine.bench, "-m", one.model(), *one.flags, "-p", "0", "-n", str(_TOKENS), "-d", str(depth), "-fa", "1", "-r", str(one.runs)]
     argv += ["-ctk", k_type, "-ctv", v_type, "-o", "json"]
-    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+    env = {**os.environ, **one.env}
+    done = subprocess.run([str(word) for word in argv], env=env, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
     samples_ns: list[int] = json.loads(done.stdout)[0]["samples_ns"]
     return _TOKENS * 1e9 / min(samples_ns)
 
@@ -163,29 +167,36 @@ def _apart(one: Compared) -> Iterator[Reading]:
 def _choosing(one: Compared) -> Iterator[Reading]:
     """What choosing a token takes on the CPU, percent of the speed with which the device chooses."""
     with _served(one) as server:
-        yield lambda: _taken(
-            one, "chosen by the CPU over the device", partial(_server_tps, server), partial(_server_tps, server, _ON_THE_DEVICE)
-        )
+        told = f"chosen by the CPU over the device, {one.name}"
+        yield lambda: _taken(told, one.pairs, partial(_server_tps, server), partial(_server_tps, server, _ON_THE_DEVICE))
 
 
 @contextmanager
 def _watching(one: Compared) -> Iterator[Reading]:
     """What it takes to look at the machine meanwhile, as all gates do, percent of the speed without."""
     with _served(one) as server:
-        yield lambda: _taken(one, "watched over unwatched", partial(_watched_tps, server), partial(_server_tps, server))
+        unwatched = partial(_server_tps, server, tokens=_TOKENS // 2)
+        yield lambda: _taken(f"watched over unwatched, {one.name}", _WATCHED_PAIRS, partial(_watched_tps, server), unwatched)
 
 
 def _watched_tps(server: Server) -> float:
     with Sampler((), disk=cache_root()) as sampler:
-        return _server_tps(server, None, sampler)
+        return _server_tps(server, None, sampler, _TOKENS // 2)
 
 
-def _taken(one: Compared, what: str, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
-    """How much slower ours is, in percent; over one launch, in alternating order, after one of theirs that does not count."""
+@contextmanager
+def _launching(one: Compared) -> Iterator[Reading]:
+    """What it takes to launch each kernel by itself, percent of llama-bench's speed with CUDA graphs."""
+    graphs = replace(one, env={})
+    yield lambda: _taken(f"without graphs over with, {one.name}", one.pairs, partial(_bench_tps, one, 0), partial(_bench_tps, graphs, 0))
+
+
+def _taken(told: str, pairs: int, ours: Callable[[], float], theirs: Callable[[], float]) -> float:
+    """How much slower ours is, in percent; in alternating order, after one of theirs that does not count."""
     theirs()
-    log_ratios = _in_turns(one.pairs, ours, theirs)
+    log_ratios = _in_turns(pairs, ours, theirs)
     low, high = _interval(log_ratios)
-    print(f"       {what}, {one.name}: {low:.4f} to {high:.4f}")
+    print(f"       {told}: {low:.4f} to {high:.4f}")
     return 100 * (1 - math.exp(sum(log_ratios) / len(log_ratios)))
 
 
@@ -195,6 +206,7 @@ def _benches() -> Iterator[Bench]:
     for one in _FULL if DRIVER.exists() else ():
         yield Bench(f"choosing a token: what it takes of the decode speed of {one.name}", 15.0, "%", partial(_choosing, one), 1)
         yield Bench(f"watching the machine: what it takes of the decode speed of {one.name}", 1.0, "%", partial(_watching, one), 1)
+        yield Bench(f"CUDA graphs: what their absence takes of the decode speed of {one.name}", 25.0, "%", partial(_launching, one), 1)
 
 
 BENCHES = tuple(_benches())
