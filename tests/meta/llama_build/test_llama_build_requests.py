@@ -1,6 +1,8 @@
 """Requests that cannot work get one clear message; presets, toolchain and ready binaries."""
 
+import platform
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,18 @@ def test_the_toolkit_must_know_the_gpu_and_is_part_of_the_identity(tmp_path, mon
 def test_cpu_features_count_only_where_the_code_is_native():
     assert find_toolchain(configuration("cpu", {})).cpu_features
     assert find_toolchain(configuration("cpu", {"GGML_NATIVE": "OFF"})).cpu_features == ()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AMX is x86's")
+@pytest.mark.parametrize("preset", load_presets().presets)
+def test_no_preset_builds_for_amx_whatever_the_cpu_has(tmp_path, preset):
+    config = configuration(preset, {})
+    source = tmp_path / "as_ggml_asks.cpp"
+    source.write_text("#if defined(__AMX_INT8__)\n#error AMX\n#endif\n")
+    compiler = find_toolchain(configuration("cpu", {})).cxx
+    for flags, built in (([], False), ([config.options["CMAKE_CXX_FLAGS"]], True), ([config.options["CMAKE_C_FLAGS"]], True)):
+        argv = [compiler, *flags, "-march=sapphirerapids", "-fsyntax-only", str(source)]  # ggml's own flags come after CMake's
+        assert (subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60).returncode == 0) is built
 
 
 def test_only_what_a_build_reads_counts_as_source(tmp_path):
