@@ -147,7 +147,14 @@ def test_a_server_that_is_held_down_stands_still_again_and_again_and_ends_with_i
     finally:
         process.kill()
         process.wait()
-    assert wait_until(lambda: not companion.is_running(), 60.0), "nothing goes on that would stop a stranger of that number"
+    assert wait_until(lambda: _is_gone(companion), 60.0), "nothing goes on that would stop a stranger of that number"
+
+
+def _is_gone(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE  # where nobody takes in orphans, as in some containers
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_what_is_slower_than_before_is_held_against_what_it_was(host, tmp_path, monkeypatch):
