@@ -186,7 +186,9 @@ def test_record_of_an_earlier_process_with_the_same_pid_is_stale(path, other):
 
 
 @pytest.mark.parametrize(
-    "content", [b"wayne: do not run\n", b"[guard]\nlimit = 5\n", b"GGUF" + bytes(range(256)) * 64, b"1 " + b"x" * 5000]
+    "content",
+    [b"wayne: do not run\n", b"[guard]\nlimit = 5\n", b"GGUF" + bytes(range(256)) * 64, b"1 " + b"x" * 5000],
+    ids=["note", "settings", "model", "long"],
 )
 def test_file_that_is_no_lock_is_never_overwritten(path, content):
     path.write_bytes(content)
