@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -70,7 +71,8 @@ def test_service_is_found_by_its_process_name(tmp_path):
 
 def test_service_is_found_by_its_systemd_unit():
     tree = next((tree for tree in map(Path, ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup")) if (tree / "cgroup.procs").exists()), None)
-    unit = tree and tree / "readiness-asr-test.service"
+    name = f"readiness-asr-{uuid.uuid4().hex}"  # the tree is the machine's: another session's unit is not ours
+    unit = tree and tree / f"{name}.service"
     try:
         unit.mkdir()
     except (AttributeError, OSError):
@@ -78,10 +80,10 @@ def test_service_is_found_by_its_systemd_unit():
     try:
         with detached(sys.executable, "-c", BURN) as pid:
             (unit / "cgroup.procs").write_text(str(pid), encoding="ascii")
-            with_suffix = competing_load([asr("", unit="readiness-asr-test.service")], window_s=0.3)
-            without = competing_load([asr("", unit="readiness-asr-test")], window_s=0.05)
+            with_suffix = competing_load([asr("", unit=f"{name}.service")], window_s=0.3)
+            without = competing_load([asr("", unit=name)], window_s=0.05)
         assert [load.pid for load in with_suffix] == [load.pid for load in without] == [pid]
-        assert with_suffix[0].unit == "readiness-asr-test.service"
+        assert with_suffix[0].unit == f"{name}.service"
         assert with_suffix[0].cpu_pct > 5
     finally:
         deadline = time.monotonic() + 5
