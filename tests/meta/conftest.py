@@ -15,6 +15,12 @@ CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-net
 _NAME_CHARACTERS = 120
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache that holds nothing yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Debian's Chromium under Playwright; skips where either is missing."""

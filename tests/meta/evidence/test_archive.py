@@ -13,17 +13,8 @@ from fixtures.evidence.archive import open_archive
 from fixtures.evidence.index import index_file
 from fixtures.records.evidence import Attestation, EvidenceStatus
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 ERROR = EvidenceStatus.ERROR
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def reports(tmp_path):
-    return tmp_path / "reports"
 
 
 def newest(reports, identity=IDENTITY, key=KEY):

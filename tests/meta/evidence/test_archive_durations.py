@@ -9,17 +9,8 @@ from fixtures.evidence.archive import open_archive
 from fixtures.records.blocked import NOT_BUILT, WINDOW_ENDED
 from fixtures.records.evidence import EvidenceStatus
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 ERROR = EvidenceStatus.ERROR
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def reports(tmp_path):
-    return tmp_path / "reports"
 
 
 def test_durations_are_of_the_newest_record_that_measured(reports):

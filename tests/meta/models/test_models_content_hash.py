@@ -13,12 +13,8 @@ import pytest
 from fixtures.models.artefacts import ArtefactError, content_sha256
 from fixtures.models.cache import cache_root
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 CONTENT = bytes(range(256)) * 80_000  # 20 MB: more than two chunks
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
