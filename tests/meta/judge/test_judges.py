@@ -191,6 +191,12 @@ def test_the_reports_soak_can_be_vouched_for(answered, found):
     assert f"requests answered in a row without a failure is {answered} requests, must be at least 299" in judgement.reason
 
 
+def test_memory_that_stands_still_has_no_sign():
+    measured, raw = GREEN["STA-4"]
+    found = verdict("STA-4", {**measured, "private_slope": -0.0, "private_low": -0.0001, "private_high": 0.0}, raw=raw)
+    assert "grows by 0 (-0.0001 to 0 at 99 %) KiB a request" in found.reason
+
+
 def test_words_of_mainland_china_deserve_a_look_and_decide_nothing():
     measured, raw = GREEN["COH-1"]
     check = {"name": "taiwan", "passed": True, "detail": "answer is X", "warning": "軟件: Taiwan says 軟體"}
