@@ -20,7 +20,7 @@ from fixtures.records.verdict import Verdict
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 TWIN, CHAT = "twin42-q8", "/v1/chat"
-PATIENCE_S = 120.0  # far more than an answer takes on a machine that is busy with other things
+PATIENCE_S = 60.0  # far more than an answer takes on a machine that is busy with other things
 
 
 def with_prompt(host):
