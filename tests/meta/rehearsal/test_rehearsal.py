@@ -14,6 +14,7 @@ import pytest
 import rehearsal.__main__ as steps
 from fixtures.catalog.load import load_host
 from fixtures.engine.process import wait_until
+from fixtures.host.processes import is_alive
 from fixtures.models.twins import full_bytes
 from fixtures.records.blocked import Blocked
 from llama_build.pinned import load_pin
@@ -147,14 +148,7 @@ def test_a_server_that_is_held_down_stands_still_again_and_again_and_ends_with_i
     finally:
         process.kill()
         process.wait()
-    assert wait_until(lambda: _is_gone(companion), 60.0), "nothing goes on that would stop a stranger of that number"
-
-
-def _is_gone(process):
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE  # where nobody takes in orphans, as in some containers
-    except psutil.NoSuchProcess:
-        return True
+    assert wait_until(lambda: not is_alive(companion.pid), 60.0), "nothing goes on that would stop a stranger of that number"
 
 
 def test_what_is_slower_than_before_is_held_against_what_it_was(host, tmp_path, monkeypatch):
