@@ -40,7 +40,7 @@ _TOKENS, _WARM_UP_TOKENS = 512, 32
 _TIMEOUT_S = 900
 _ON_THE_DEVICE = {"backend_sampling": True}
 _NO_GRAPHS = {"GGML_CUDA_DISABLE_GRAPHS": "1"}  # as all candidates of host dgx have it
-_WATCHED_PAIRS = 24  # of half the tokens each: what is looked for is smaller than what two runs differ by
+_WATCHED_PAIRS, _WATCHED_TOKENS = 24, 256  # many short ones: what is looked for is smaller than what two runs differ by
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,13 @@ def _watching(one: Compared) -> Iterator[Reading]:
     With CUDA graphs: where the CPU launches each kernel, two runs on a virtual machine differ by more than what is looked for.
     """
     with _served(replace(one, env={})) as server:
-        unwatched = partial(_server_tps, server, tokens=_TOKENS // 2)
+        unwatched = partial(_server_tps, server, tokens=_WATCHED_TOKENS)
         yield lambda: _taken(f"watched over unwatched, {one.name}", _WATCHED_PAIRS, partial(_watched_tps, server), unwatched)
 
 
 def _watched_tps(server: Server) -> float:
     with Sampler((), disk=cache_root()) as sampler:
-        return _server_tps(server, None, sampler, _TOKENS // 2)
+        return _server_tps(server, None, sampler, _WATCHED_TOKENS)
 
 
 @contextmanager
