@@ -19,8 +19,9 @@ from llama_build import EngineRequest, build_engine
 pytestmark = [pytest.mark.runtime, pytest.mark.long]
 
 # best first; tbq4_0 claims to be about q4_0 at fewer bytes, so these two have no order
-TYPES = ("f16", "q8_0", "q4_0", "tbq4_0", "tbq3_0")
-ORDERED = (("f16", "q8_0"), ("q8_0", "q4_0"), ("q8_0", "tbq4_0"), ("q4_0", "tbq3_0"), ("tbq4_0", "tbq3_0"))
+TYPES = ("f16", "q4_0", "tbq4_0", "tbq3_0")
+ORDERED = (("f16", "q4_0"), ("f16", "tbq4_0"), ("q4_0", "tbq3_0"), ("tbq4_0", "tbq3_0"))
+PAIRS = [*product(TYPES, TYPES), ("q8_0", "q8_0")]  # the last as a measure
 CHUNKS, CONTEXT = 8, 256  # eight chunks to pair; half of each is scored; 537 MB of logits
 ROW = re.compile(r"^\s*\d+\s+\S+ ±\s+\S+\s+\S+ ±\s+\S+\s+(\S+) ±", re.MULTILINE)  # chunk, PPL, ln ratio, KL divergence so far
 
@@ -47,7 +48,7 @@ def run(tmp_path_factory):
 def divergence(run):
     """(K type, V type) -> mean KL divergence of each chunk, nats."""
     found = {}
-    for pair in product(TYPES, TYPES):
+    for pair in PAIRS:
         cumulative = np.array([float(value) for value in ROW.findall(run(*pair))])
         assert len(cumulative) == CHUNKS, pair
         totals = cumulative * np.arange(1, CHUNKS + 1)
@@ -57,7 +58,7 @@ def divergence(run):
 
 
 def test_every_pair_runs_and_is_finite(divergence):
-    assert len(divergence) == 25
+    assert len(divergence) == 17
     assert all(np.isfinite(chunks).all() for chunks in divergence.values())
     assert abs(divergence["f16", "f16"].mean()) < 1e-3  # the logits are stored in 16 bits
     assert min(chunks.mean() for pair, chunks in divergence.items() if "tbq3_0" in pair) > 0.01  # the types are in effect

@@ -85,6 +85,7 @@ def build(scene: Path):
     host = (ROOT / "fixtures/catalog/hosts/dgx.toml").read_text()
     host = re.sub(r"(?ms)^\[hardware\]\n.*?(?=^\[)", "", host).replace('preset = "cuda-gb10"', 'preset = "cpu"')
     host = re.sub(r"(?m)^prompts = .*", 'prompts = ["zh_marker"]', host) + _SCRIPTED
+    host = host.replace("[launch]\n", "[launch]\nthreads = 1  # spinning threads crawl on a busy machine\n", 1)
     for model, twin in _MODELS.items():
         made = ensure_twin(twin, "scripted")
         for part, source in (("target", made.target), ("drafter", made.drafter)):
@@ -115,8 +116,9 @@ def build(scene: Path):
 def command_words(model, port, k_type, v_type, drafted):
     """A llama-server as the owner starts one, by hand or by unit."""
     stem = f"{HOME}/models/{_NAMES[model]}"
-    words = f"-m {stem}-Q8_0.gguf --host 127.0.0.1 --port {port} -c 8192 -np 1 -ub 512 -fa on -fit off -ctk {k_type} -ctv {v_type} --jinja"
-    return f"{words} --spec-type draft-mtp,ngram-mod -md {stem}-assistant-Q8_0.gguf --spec-draft-n-max {drafted} -lv 4".split()
+    words = f"-m {stem}-Q8_0.gguf --host 127.0.0.1 --port {port} -c 8192 -np 1 -t 1 -ub 512 -fa on -fit off -ctk {k_type} -ctv {v_type}"
+    drafting = f"--spec-type draft-mtp,ngram-mod -md {stem}-assistant-Q8_0.gguf --spec-draft-n-max {drafted}"
+    return [*words.split(), "--jinja", *drafting.split(), "-lv", "4"]
 
 
 def _with_size(host, model, part, stated):

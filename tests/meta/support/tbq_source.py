@@ -1,7 +1,11 @@
 """The pinned source with patch set tbq, unpacked, for tests that compile parts of it."""
 
+import hashlib
+import json
+
 from llama_build import EngineRequest
 from llama_build.patches import find_patch_set
+from llama_build.pinned import load_pin
 from llama_build.source import find_source
 from llama_build.store import Store
 
@@ -13,6 +17,12 @@ def series(*, cuda=False):
     patches = find_patch_set(REQUEST.patch_set, cuda=cuda)
     assert patches is not None
     return patches
+
+
+def compared_sha256():
+    """Of all that decides whether the patched engine computes as the unpatched one does: upstream's files, and the patches."""
+    parts = {"source": load_pin().tree_sha256, "patches": series().hashes()}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def unpatched(folder):
