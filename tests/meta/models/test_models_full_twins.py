@@ -55,6 +55,15 @@ def test_the_files_are_as_large_as_the_owners(model, geometry):
     assert full_assistant("drafter", shape, full, voice).data_bytes < least_bytes(full.drafter.size), "padded from there"
 
 
+def test_the_bare_vocabulary_is_that_of_the_others_with_hardly_anything_else():
+    """What llama-server does for each token beside the model is measured on it (bench/bench_server.py)."""
+    full = full_shapes()["kv-types"]
+    voice, shape = voice_of(full), shipped_shape("kv-types")
+    assert len(voice.vocabulary) == VOCABULARY
+    target, embedding = full_target("target", shape, full, voice).data_bytes, VOCABULARY * full.hidden * 210 // 256  # Q6_K
+    assert least_bytes(full.size) < target + (8 << 20) and 2 * embedding < target < 2.2 * embedding
+
+
 @pytest.mark.parametrize(("size", "least"), [("19G", 18 * 2**30), ("338M", 337 * 2**20), ("5.1G", 5 * 2**30)])
 def test_a_size_is_what_ls_rounds_up_to(size, least):
     assert least < least_bytes(size) <= least + 1024
@@ -121,7 +130,7 @@ def test_a_disk_without_room_is_told_before_the_data(tmp_path, monkeypatch):
 
 
 def test_a_twin_without_known_matrices_is_refused():
-    with pytest.raises(ArtefactError, match="the matrix sizes of twin35 are not known; there are full twins twin30, twin42, twin60"):
+    with pytest.raises(ArtefactError, match="the matrix sizes of twin35 are not known; there are full twins twin2, twin30, twin42, twin60"):
         ensure_twin("twin35", "full")
     assert TWINS["twin35"] not in full_shapes()
 
