@@ -14,15 +14,13 @@ TOKENS = np.arange(CONTEXT * CHUNKS, dtype=np.int32) % VOCABULARY
 
 def written(path, probabilities, tokens=TOKENS):
     """A file as llama-perplexity writes it, of one distribution a scored token."""
-    rows = []
+    rows, width = [], probabilities.shape[1]
     for row in np.log(probabilities):
         low, scale = row.min(), max((row.max() - row.min()) / 65535, 1e-9)
         steps = np.round((row - low) / scale).astype(np.uint16)
         head = np.array([scale, low], np.float32).view(np.uint16)
-        rows.append(np.concatenate([head, steps, np.zeros(VOCABULARY % 2, np.uint16)]))
-    path.write_bytes(
-        b"_logits_" + np.array([CONTEXT, VOCABULARY, CHUNKS], np.int32).tobytes() + tokens.tobytes() + np.array(rows).tobytes()
-    )
+        rows.append(np.concatenate([head, steps, np.zeros(width % 2, np.uint16)]))
+    path.write_bytes(b"_logits_" + np.array([CONTEXT, width, CHUNKS], np.int32).tobytes() + tokens.tobytes() + np.array(rows).tobytes())
     return read_logits(path)
 
 
@@ -50,6 +48,17 @@ def test_one_token_that_is_answered_otherwise_is_named_where_it_stands(tmp_path,
     assert found.expected[4] == TOKENS[CONTEXT + CONTEXT // 2 + 1 + 1], "the token behind the second scored one of the second chunk"
     assert found.same_top_pct == pytest.approx(100 * 5 / 6)
     assert found.running == pytest.approx([0.0, found.kld[4] / 6], abs=1e-6)
+
+
+def test_what_the_base_holds_for_impossible_counts_for_nothing(tmp_path):
+    """Sixteen below its most likely one a token is only said to be no likelier: many such would lower the divergence."""
+    many = 20_000
+    base = np.full((SCORED * CHUNKS, 2 + many), 0.6 * math.exp(-16))
+    base[:, :2] = 0.6, 0.4
+    lane = np.full_like(base, 0.1 / many)
+    lane[:, :2] = 0.54, 0.36
+    found = distances(written(tmp_path / "a", base), written(tmp_path / "b", lane))
+    assert found.kld == pytest.approx(math.log(1 / 0.9), abs=5e-4), "0.005 less with those that the file cuts off"
 
 
 def test_a_better_prediction_of_the_text_is_a_negative_log_ratio(tmp_path, flat):
