@@ -3,7 +3,7 @@
 For each token llama-server does what llama-bench does not: it chooses one out of the vocabulary, reads and sends it. Out of 262144 that
 takes the CPU longer than 3 % of a fast card's token (docs/facts.md#speed), so full twins have the device choose, and what the CPU takes for
 it is a benchmark of its own. The rest is 0.1 to 0.2 ms, 3 % of 4.5 ms: it is measured beside each full twin on one with the same vocabulary
-and hardly anything else, and both ratios are told: as they are, and with the server's own work given to llama-bench, too.
+and hardly anything else. The ratio is judged as it is; what it were if llama-bench did that, too, is told beside it.
 Full twins are compared with CUDA graphs: where the CPU launches each kernel, two launches on a virtual machine differ by up to 15 %. What
 graphs give is a benchmark of its own, too.
 BENCH_ENGINE may name a folder with ready CUDA programs, in the place of an engine that would be built.
@@ -17,12 +17,12 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import fmean, geometric_mean
 from typing import Any
 
 from scipy import stats
@@ -178,10 +178,7 @@ def _apart(one: Compared) -> Iterator[Reading]:
         low, high = _interval(ours / theirs for ours, theirs in pairs)
         print(f"       llama-server over llama-bench, {one.name}: {low:.4f} to {high:.4f}", flush=True)
         if one.beside is not None:
-            own_ms = [_own_ms(one.beside, depth) for _ in pairs]
-            low, high = _interval(ours * (1 / theirs + own / 1000) for (ours, theirs), own in zip(pairs, own_ms, strict=True))
-            told = f"{sum(own_ms) / len(own_ms):.3f} ms ({min(own_ms):.3f} to {max(own_ms):.3f})"
-            print(f"       with the server's own work for a token, {told}, given to llama-bench, too: {low:.4f} to {high:.4f}", flush=True)
+            _tell_own_work(pairs, [_own_ms(one.beside, depth) for _ in pairs])
         return 100 * max(1 - low, high - 1)
 
     yield read
@@ -190,6 +187,12 @@ def _apart(one: Compared) -> Iterator[Reading]:
 def _own_ms(bare: Compared, depth: int) -> float:
     """What llama-server takes longer for a token than llama-bench, whatever the model."""
     return 1000 / _launched_tps(bare) - 1000 / _bench_tps(bare, depth)
+
+
+def _tell_own_work(pairs: Sequence[tuple[float, float]], own_ms: Sequence[float]) -> None:
+    low, high = _interval(ours * (1 / theirs + own / 1000) for (ours, theirs), own in zip(pairs, own_ms, strict=True))
+    told = f"{fmean(own_ms):.3f} ms ({min(own_ms):.3f} to {max(own_ms):.3f})"
+    print(f"       with the server's own work for a token, {told}, given to llama-bench, too: {low:.4f} to {high:.4f}", flush=True)
 
 
 @contextmanager
